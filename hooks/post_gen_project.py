@@ -1,0 +1,31 @@
+"""Start a repository where none is around, and say what comes next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def remove_empty_folders(*roots: Path) -> None:
+    """Remove folders whose every file has a name for another code host."""
+    for root in roots:
+        for folder in sorted([root, *root.rglob("*")], reverse=True):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def start_repository(folder: Path) -> None:
+    """Run ``git init`` unless git is missing or a repository is around."""
+    around = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    git = shutil.which("git")
+    if git and not around and "GIT_DIR" not in os.environ:
+        subprocess.run([git, "init", "--quiet"], cwd=folder, check=False)
+
+
+if __name__ == "__main__":
+    project = Path.cwd()
+    remove_empty_folders(project / ".github", project / ".gitlab")
+    start_repository(project)
+    print(f"\nNext:\n  cd {project.name}\n  make setup\n  make run", flush=True)
