@@ -56,12 +56,12 @@ FOLDERS = set("deploy docs instance migrations nocache test tests wsgi".split())
 # import names of what the service installs
 DEPENDENCIES = set(
     """
-    alembic annotated_types ast_serialize blinker cfgv click colorama distlib dotenv
+    alembic annotated_types asgiref ast_serialize blinker cfgv click colorama distlib dotenv
     filelock flask flask_alembic flask_sqlalchemy_lite greenlet gunicorn identify
     iniconfig itsdangerous jinja2 librt mako markupsafe mypy mypy_extensions mypyc
-    nodeenv packaging pathspec pip pkg_resources platformdirs pluggy pre_commit
+    nodeenv packaging pathspec pip pkg_resources platformdirs pluggy pre_commit pre_commit_hooks
     psycopg psycopg_binary py pydantic pydantic_core pygments pytest python_discovery
-    ruff setuptools sqlalchemy typing_extensions typing_inspection tzdata uv
+    ruamel ruff setuptools sqlalchemy typing_extensions typing_inspection tzdata uv
     virtualenv werkzeug wheel yaml
     """.split()
 )
@@ -75,7 +75,7 @@ TAKEN = {
 }
 
 
-def faults(name: str, value: str, typed: object) -> Iterator[str]:
+def faults(name: str, value: str) -> Iterator[str]:
     """Say what is wrong with one free answer."""
     most, _ = ASKED[name]
     if not value or value != value.strip():
@@ -84,27 +84,41 @@ def faults(name: str, value: str, typed: object) -> Iterator[str]:
         yield f"must have at most {most} characters"
     if UNSAFE.search(value):
         yield "must be one line without control characters"
-    if JINJA.search(value) or (name not in SHAPES and JINJA.search(str(typed))):
+    if JINJA.search(value):
         yield "must not hold a brace before a brace, '%' or '#': Jinja would evaluate it"
     shape, rule = SHAPES.get(name, (".*", ""))
     if value and not re.fullmatch(shape, value, re.ASCII | re.DOTALL):
         yield rule
     if name == "project_slug":
         package = value.replace("-", "_")
-        yield from (f"must not name {package!r}, which {why}" for why in TAKEN if package in TAKEN[why])
+        yield from (
+            f"must not name {package!r}, which {why}"
+            for why in TAKEN
+            if package in TAKEN[why]
+        )
 
 
 def problems(answers: dict[str, str], typed: dict[str, object]) -> list[str]:
-    """List every problem, each with its answer, the rule and a valid example."""
+    """List every problem: its answer, the rule and a valid example.
+
+    :param answers: what the service would be baked with.
+    :param typed: the same before evaluation.
+    """
     found = []
     for name, (_, example) in ASKED.items():
-        value = answers[name]
+        before = str(typed.get(name, ""))
+        # a slug's default is an expression; its shape says enough
+        evaluated = name not in SHAPES and JINJA.search(before)
+        value = before if evaluated else answers[name]
         shown = repr(value if len(value) <= 60 else f"{value[:60]}…")
-        for fault in faults(name, value, typed.get(name, "")):
+        for fault in faults(name, value):
             found.append(f"{name}: {shown} {fault}; for example {example!r}")
     for name, choices in CHOICES.items():
         if answers[name] not in choices:
-            found.append(f"{name}: {answers[name]!r} must be one of {', '.join(choices)}")
+            rule = f"must be one of {', '.join(choices)}"
+            found.append(
+                f"{name}: {answers[name]!r} {rule}; for example {choices[0]!r}"
+            )
     return found
 
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.__root}}"
+KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
+QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
+
+# the defaults, then every option flipped once
+COMBINATIONS: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "bsd": {"license": "BSD-3-Clause"},
+    "apache": {"license": "Apache-2.0"},
+    "no-license": {"license": "none"},
+    "gitlab": {"code_host": "gitlab"},
+    "no-host": {"code_host": "none"},
+    "prefix": {"api_prefix": "/v2/json"},
+    "names": {
+        "project_name": 'Søren\'s "Shelf" \\ 100% 👩‍🚀',
+        "project_slug": "shelf2",
+        "description": "# *Not* a heading: [x](y) & <b>'\"\\",
+        "author_name": 'Zoë "Z" O\'Neil',
+        "author_email": "zoe+shelf@mail.example.org",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A baked service."""
+
+    path: Path
+
+    @property
+    def package(self) -> str:
+        return self.path.name.replace("-", "_")
+
+    def files(self) -> list[str]:
+        """List the paths of all files, without git's own."""
+        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+        return sorted(p.as_posix() for p in found if p.parts[0] != ".git")
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_bytes().decode("utf-8")
+
+    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user would, with output and errors together."""
+        return subprocess.run(
+            [sys.executable if word == "python" else word for word in command],
+            cwd=self.path,
+            env=clean_environ() | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+
+Bake = Callable[..., Project]
+
+
+def clean_environ() -> dict[str, str]:
+    """Leave out what this test run must not hand to a service's commands."""
+    drop = (
+        "VIRTUAL_ENV",
+        "PYTEST_",
+        "FLASK_",
+        "DATABASE_URL",
+        "GIT_",
+        "MAKE",
+        "MFLAGS",
+    )
+    return {k: v for k, v in os.environ.items() if not k.startswith(drop)}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clone would hold, free of caches that tools leave here."""
+    copy = tmp_path_factory.mktemp("template")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
+    for name in names.decode("utf-8").split("\0")[:-1]:
+        if name.startswith(("cookiecutter.json", "hooks/", TEMPLATE.name)):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Bake into a given folder, away from the user's own cookiecutter settings."""
+    home = tmp_path_factory.mktemp("cookiecutter")
+    config = home / "config.yaml"
+    folders = {"cookiecutters_dir": str(home), "replay_dir": str(home / "replay")}
+    config.write_text(json.dumps(folders), "utf-8")
+
+    def bake_into(folder: Path, *, overwrite: bool = False, **answers: str) -> Project:
+        made = cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(folder),
+            config_file=str(config),
+            overwrite_if_exists=overwrite,
+        )
+        return Project(Path(made))
+
+    return bake_into
+
+
+@pytest.fixture
+def bake(bake_into: Bake, tmp_path: Path) -> Bake:
+    """Bake a service that the test may change."""
+    return lambda **answers: bake_into(tmp_path, **answers)
+
+
+@pytest.fixture(scope="session")
+def baked(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The service with the default answers; the test must leave it as it is."""
+    return bake_into(tmp_path_factory.mktemp("baked"))
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS)
+def combination(
+    request: pytest.FixtureRequest,
+    bake_into: Bake,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, Project]]:
+    """Each named combination of answers, baked; to be left as it is."""
+    folder = tmp_path_factory.mktemp(request.param)
+    yield request.param, bake_into(folder, **COMBINATIONS[request.param])

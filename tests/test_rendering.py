@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+from conftest import KIT
+from conftest import Project
+from conftest import TEMPLATE
+
+Combination = tuple[str, Project]
+# Flask's own templates and the code host's expressions keep their braces
+OWN_BRACES = re.compile(r"/templates/|^\.github/workflows/|^\.gitlab-ci\.yml$")
+ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"\\|?*\x00-\x1f]|[ .]$')
+
+
+def test_rendering_leaves_no_jinja(combination: Combination) -> None:
+    _, project = combination
+    left = [
+        name
+        for name in project.files()
+        if re.search(r"cookiecutter\.|\{%", project.read(name))
+        and not OWN_BRACES.search(name)
+        and not re.search(r"^(README|docs/).*", name)
+    ]
+    assert left == []
+
+
+def test_rendering_leaves_no_jinja_in_docs(combination: Combination) -> None:
+    _, project = combination
+    docs = [name for name in project.files() if name.endswith(".md")]
+    assert docs
+    assert [
+        name
+        for name in docs
+        if re.search(r"\{\{ *cookiecutter|\{%", project.read(name))
+    ] == []
+
+
+def test_files_end_with_one_newline(combination: Combination) -> None:
+    _, project = combination
+    empty = [name for name in project.files() if not project.read(name)]
+    assert [
+        name for name in empty if not name.endswith(("__init__.py", "py.typed"))
+    ] == []
+    for name in set(project.files()) - set(empty):
+        text = project.read(name)
+        assert text.endswith("\n") and not text.endswith("\n\n"), name
+        assert not re.search(r"[ \t\r]$|\A\n", text, re.M), name
+
+
+def test_files_parse(combination: Combination) -> None:
+    _, project = combination
+    parsed = {name: parse(project, name) for name in project.files()}
+    assert {".toml", ".py", ".yaml"} <= {
+        "." + n.rpartition(".")[2] for n, p in parsed.items() if p
+    }
+
+
+def test_kit_is_the_template_s_own(combination: Combination) -> None:
+    _, project = combination
+    kit = project.path / project.package / "nocache"
+    baked = {p.name: p.read_bytes() for p in kit.glob("*.py")}
+    assert baked == {p.name: p.read_bytes() for p in KIT.glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    "command", ["ruff check --no-cache", "ruff format --check --no-cache", "mypy"]
+)
+def test_lint_is_clean(combination: Combination, command: str) -> None:
+    _, project = combination
+    cache = {"MYPY_CACHE_DIR": str(project.path.parent / "mypy")}
+    result = project.run("python", "-m", *command.split(), **cache)
+    assert result.returncode == 0, result.stdout
+
+
+def test_python_files_hold_no_jinja_blocks() -> None:
+    sources = list(TEMPLATE.rglob("*.py"))
+    assert sources
+    assert [str(p) for p in sources if "{%" in p.read_text("utf-8")] == []
+
+
+def test_tool_files_hold_no_jinja() -> None:
+    """So that the bots that renew them can read them here too."""
+    names = [
+        ".pre-commit-config.yaml",
+        "Makefile",
+        "requirements.txt",
+        "requirements-dev.txt",
+    ]
+    for name in names:
+        assert not re.search(r"\{[{%]", (TEMPLATE / name).read_text("utf-8")), name
+
+
+def test_template_names_are_legal_on_windows() -> None:
+    names = [
+        part for p in TEMPLATE.rglob("*") for part in p.relative_to(TEMPLATE).parts
+    ]
+    assert [name for name in names if ILLEGAL_ON_WINDOWS.search(name)] == []
+    assert [name for name in names if len(name) > 120] == []
+
+
+def parse(project: Project, name: str) -> object:
+    """Parse a file by its kind; anything else is only read."""
+    text = project.read(name)
+    match name.rpartition(".")[2]:
+        case "toml":
+            return tomllib.loads(text)
+        case "json":
+            return json.loads(text)
+        case "yaml" | "yml":
+            return list(yaml.compose_all(text))
+        case "py":
+            return ast.parse(text)
+    return None
