@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from {{ cookiecutter.__package_name }} import storage
+from {{ cookiecutter.__package_name }}.config import API_PREFIX
+
+
+def test_index_controls(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert '<select id="saved-items"' in page
+    assert '<label for="saved-items"' in page
+    assert '<form id="save-form"' in page
+    assert '<input id="name" name="name" required' in page
+    assert '<label for="name"' in page
+    assert 'aria-live="polite"' in page
+    assert f'data-url="{API_PREFIX}/items"' in page
+
+
+def test_index_project_name_escaped(app: Flask, client: FlaskClient) -> None:
+    app.config["PROJECT_NAME"] = "<Tea & 'milk'>"
+    page = client.get("/").text
+    assert "<title>&lt;Tea &amp; &#39;milk&#39;&gt;</title>" in page
+
+
+def test_index_files_exist(client: FlaskClient) -> None:
+    files = re.findall(r'(?:src|href)="(/static/[^"]+)"', client.get("/").text)
+    assert len(files) == 3
+    for file in files:
+        with client.get(file) as response:
+            assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ("/", "/unknown"))
+def test_page_security_headers(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ("/", "/unknown"))
+def test_page_nothing_inline(client: FlaskClient, path: str) -> None:
+    page = client.get(path).text
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
+
+
+@pytest.mark.parametrize(("method", "status"), (("GET", 404), ("POST", 405)))
+def test_page_errors_are_html(client: FlaskClient, method: str, status: int) -> None:
+    path = "/" if status == 405 else f"{API_PREFIX}-unknown"
+    response = client.open(path, method=method)
+    assert response.status_code == status
+    assert response.mimetype == "text/html"
+    assert f'<p class="code">{status}</p>' in response.text
+    if status == 405:
+        assert response.allow == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_healthz_without_database(app: Flask, client: FlaskClient) -> None:
+    drop(app, "items", "alembic_version")
+    assert client.get("/healthz").get_json() == {"status": "ok"}
+
+
+def test_readyz(client: FlaskClient) -> None:
+    response = client.get("/readyz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_readyz_no_database(app: Flask, client: FlaskClient) -> None:
+    drop(app, "alembic_version")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["reason"] == "The database does not answer."
+
+
+def test_readyz_not_migrated(app: Flask, client: FlaskClient) -> None:
+    with app.app_context():
+        storage.alembic.downgrade("base")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["reason"] == "The database is not migrated."
+
+
+def test_readyz_newer_database(app: Flask, client: FlaskClient) -> None:
+    with app.app_context(), storage.db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'newer'")
+    assert client.get("/readyz").status_code == 200
+
+
+def drop(app: Flask, *tables: str) -> None:
+    with app.app_context(), storage.db.engine.begin() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"DROP TABLE {table}")

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import api
+from . import errors
+from . import pages
+from . import storage
+from .config import API_PREFIX
+from .config import configure
+from .nocache import NoCacheFlask
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> NoCacheFlask:
+    """Build the service.
+
+    :param config: Values that win over the environment, for tests.
+    """
+    app = NoCacheFlask(__name__)
+    configure(app, config or {})
+    storage.init_app(app)
+    errors.init_app(app)
+    app.register_blueprint(api.bp, url_prefix=API_PREFIX)
+    app.register_blueprint(pages.bp)
+    return app

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel
+from pydantic import ValidationError
+from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import HTTPException
+
+from .errors import InvalidInput
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_json(model: type[M]) -> M:
+    """Return the request's JSON body as *model*, or refuse it by field."""
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if not request.is_json or charset != "utf-8":
+        raise InvalidInput(415, {"Content-Type": "Must be application/json in UTF-8."})
+    body = _read_body()
+    try:
+        # parsed by pydantic itself, which limits depth and refuses bad Unicode
+        result = model.model_validate_json(body)
+    except ValidationError as error:
+        malformed = error.errors()[0]["type"] == "json_invalid"
+        raise _invalid(400 if malformed else 422, error) from None
+    # parsers disagree on which of two equal keys counts
+    if len(json.loads(body, object_pairs_hook=list)) > len(result.model_fields_set):
+        raise InvalidInput(400, {"body": "Names a field more than once."})
+    return result
+
+
+def read_query(model: type[M]) -> M:
+    """Return the query string as *model*, or refuse it by argument."""
+    args = request.args.to_dict(flat=False)
+    for name, values in args.items():
+        if len(values) > 1:
+            raise InvalidInput(400, {name: "Given more than once."})
+    try:
+        return model.model_validate({name: values[0] for name, values in args.items()})
+    except ValidationError as error:
+        raise _invalid(400, error) from None
+
+
+def _read_body() -> bytes:
+    try:
+        return request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:
+        # each server has its own exceptions for a body that breaks off
+        raise BadRequest("The request body could not be read.") from error
+
+
+def _invalid(status: int, error: ValidationError) -> InvalidInput:
+    fields: dict[str, str] = {}
+    # a body of nothing but mistakes must not make a huge answer
+    for problem in error.errors(include_url=False)[:20]:
+        field = ".".join(map(str, problem["loc"])) or "body"
+        fields.setdefault(field, problem["msg"])
+    return InvalidInput(status, fields)

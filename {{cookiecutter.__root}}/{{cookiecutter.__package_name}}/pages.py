@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from flask import Blueprint
+from flask import current_app
+from flask import render_template
+from flask import Response
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import storage
+from .nocache import nocache
+
+bp = Blueprint("pages", __name__)
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@bp.after_app_request
+def secure(response: Response) -> Response:
+    """Add the security headers; only pages need a content policy."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.mimetype == "text/html":
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@bp.get("/")
+@nocache
+def index() -> ResponseReturnValue:
+    return render_template("index.html")
+
+
+@bp.get("/healthz")
+@nocache
+def healthz() -> ResponseReturnValue:
+    """Tell that the process is alive; the database is not asked."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+@nocache
+def readyz() -> ResponseReturnValue:
+    """Tell whether requests can be served: a migrated database answers."""
+    try:
+        if storage.is_migrated():
+            return {"status": "ok"}
+        reason = "The database is not migrated."
+    except SQLAlchemyError as error:
+        current_app.logger.error("Not ready: %s", getattr(error, "orig", error))
+        reason = "The database does not answer."
+    return {"status": "unavailable", "reason": reason}, 503
