@@ -34,6 +34,13 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "author_name": 'Zoë "Z" O\'Neil',
         "author_email": "zoe+shelf@mail.example.org",
     },
+    "long": {
+        "project_name": "N" * 80,
+        "project_slug": f"s{'-long' * 11}-top",
+        "description": 'A "quoted" word. ' * 11 + "The end.",
+        "author_name": '"' * 80,
+        "api_prefix": "/p" * 30,
+    },
 }
 
 

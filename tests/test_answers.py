@@ -1,0 +1,219 @@
+"""Whatever is answered: a refusal that says why, or a service that holds the answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Bake
+from conftest import Project
+from conftest import QUESTIONS
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.exceptions import UndefinedVariableInTemplate
+from hypothesis import example
+from hypothesis import given
+from hypothesis import HealthCheck
+from hypothesis import settings
+from hypothesis import strategies as st
+from jinja2 import TemplateError
+from markdown_it import MarkdownIt
+from test_rendering import parse
+
+EXAMPLES = 2000 if os.environ.get("NIGHTLY") == "1" else 200
+
+HOSTILE = [
+    *[
+        '"',
+        "'",
+        "\\",
+        '"""',
+        "'''",
+        "\\n",
+        "`id`",
+        "$(id)",
+        "$HOME",
+        "%s %(x)s",
+        "${{ x }}",
+    ],
+    *["{", "}", "{{", "{% raw %}", "{# x", "{{ 7*7 }}", "<b>&amp;", "</title>", "<!--"],
+    *[
+        "a: b",
+        "- a",
+        "# a",
+        "[a](b)",
+        "*a* _b_ ~~c~~",
+        "| a |",
+        "1. a",
+        "2) a",
+        "=",
+        "@a",
+    ],
+    *[
+        "!tag",
+        "&anchor",
+        "null",
+        "yes",
+        "0x10",
+        "1e3",
+        "---",
+        "...",
+        "\u00a0",
+        "\ufeff",
+    ],
+    *["a\nb", "a\r\nb", "a\tb", "\x00", "\x1b[31m", "\x7f", "\x85", "\u2028", "\u202e"],
+    *[
+        "\ud800",
+        "\uffff",
+        "שלום",
+        "e\u0301",
+        "👩‍🚀",
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+        "🫨",
+        "İ",
+        "x" * 300,
+        "",
+        " ",
+    ],
+    *[
+        "class",
+        "print",
+        "test",
+        "flask",
+        "nocache",
+        "json",
+        "con",
+        "../evil",
+        "/etc",
+        "C:\\",
+    ],
+    *[
+        "/api/",
+        "//",
+        "/static",
+        "/é",
+        "/api/v1",
+        "a@b",
+        "a@b.co",
+        "a@b.co>",
+        "https://a_b.c",
+    ],
+]
+TEXT = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.lists(st.sampled_from(HOSTILE), min_size=2, max_size=4).map("".join),
+    st.text(max_size=90),
+    st.text(
+        st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1
+    ),
+)
+NEAR = {
+    "project_slug": st.from_regex(
+        r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,5}){0,3}", fullmatch=True
+    ),
+    "author_email": st.from_regex(
+        r"[a-z.+_'-]{1,9}@([a-z0-9-]{1,9}\.){1,2}[a-z]{2,3}", fullmatch=True
+    ),
+    "api_prefix": st.from_regex(r"(/[A-Za-z0-9._-]{1,9}){1,3}/?", fullmatch=True),
+}
+FREE = [
+    name
+    for name, default in QUESTIONS.items()
+    if name[0] != "_" and isinstance(default, str)
+]
+CHOICES = {
+    name: st.sampled_from(value)
+    for name, value in QUESTIONS.items()
+    if isinstance(value, list) and name[0] != "_"
+}
+# most answers stay good, or every bake would be a refusal
+ANSWERS = st.lists(st.sampled_from(FREE), min_size=1, max_size=3, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries(
+        {name: st.one_of(NEAR.get(name, TEXT), TEXT) for name in names},
+        optional=CHOICES,
+    )
+)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(answers=ANSWERS)
+@example(answers={"description": "{{ 7*7 }}"})
+@example(answers={"author_name": "Ada", "description": '🚀 "it\'s" \\ fine'})
+def test_any_answers(bake_into: Bake, answers: dict[str, str]) -> None:
+    check(bake_into, answers)
+
+
+@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("value", HOSTILE, ids=ascii)
+def test_hostile_answer(bake_into: Bake, name: str, value: str) -> None:
+    check(bake_into, {name: value})
+
+
+def test_markdown_text_is_literal() -> None:
+    assert plain("# a\\_b \\*c\\*\n\n[x](y) `z`\n") == "a_b *c*\nx z\n"
+
+
+def check(bake_into: Bake, answers: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, errors() as said:
+        try:
+            project = bake_into(Path(folder), **answers)
+        except FailedHookException:
+            named = set(re.findall(r"^error: (\w+): .* for example ", said(), re.M))
+            assert named & {*answers, "project_slug"} == named != set()
+            assert os.listdir(folder) == []
+        except (TemplateError, UndefinedVariableInTemplate):
+            # Cookiecutter itself evaluates the command line before any hook
+            assert any(re.search(r"\{[{%#]", value) for value in answers.values())
+            assert os.listdir(folder) == []
+        else:
+            assert said() == ""
+            assert os.listdir(folder) == [project.path.name]
+            check_service(project, answers)
+
+
+def check_service(project: Project, answers: dict[str, str]) -> None:
+    for name in project.files():
+        parse(project, name)
+    metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
+    author = metadata["authors"][0]
+    held = {
+        "project_slug": metadata["name"],
+        "description": metadata["description"],
+        "author_name": author["name"],
+        "author_email": author["email"],
+    }
+    for name in answers.keys() & held.keys():
+        assert held[name] == answers[name]
+    assert project.path.name == metadata["name"]
+
+
+def plain(markdown: str) -> str:
+    """The text that a reader of rendered Markdown sees."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+    inline = (token.children or [] for token in tokens if token.type == "inline")
+    return "".join("".join(t.content for t in children) + "\n" for children in inline)
+
+
+@contextmanager
+def errors() -> Iterator[Callable[[], str]]:
+    """Catch what subprocesses write to standard error."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lambda: os.pread(file.fileno(), 1 << 20, 0).decode("utf-8")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

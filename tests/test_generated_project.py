@@ -1,0 +1,92 @@
+"""The baked service keeps its own promises: tests, lint, audit, hooks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Bake
+from conftest import COMBINATIONS
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_service_is_green(bake: Bake, name: str) -> None:
+    project = bake(**COMBINATIONS[name])
+    tests = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert tests.returncode == 0, tests.stdout
+    audit = project.run("python", "-m", "flask", "nocache", "audit")
+    assert (audit.returncode, audit.stdout) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("version", PYTHONS)
+def test_service_sets_itself_up(bake: Bake, version: str, installer: str) -> None:
+    make = ["make", f"PYTHON={find_python(version)}"]
+    path = {"PATH": with_uv() if installer == "uv" else without_uv()}
+    project = bake()
+    first = project.run(*make, "setup", "test", "lint", "audit", **path)
+    assert first.returncode == 0, first.stdout
+    assert f"{sys.platform} -- Python {version}." in first.stdout
+    before = (project.path / ".venv" / ".ready").stat()
+    second = project.run(*make, "setup", **path)
+    assert (second.returncode, second.stdout) == (
+        0,
+        "make: Nothing to be done for 'setup'.\n",
+    ) or ((project.path / ".venv" / ".ready").stat() == before)
+
+
+@pytest.mark.slow
+def test_commit_with_a_mistake_is_refused(bake: Bake) -> None:
+    project = bake()
+    setup = project.run(
+        "make", f"PYTHON={sys.executable}", "setup", PATH=with_uv(), **GIT
+    )
+    assert setup.returncode == 0, setup.stdout
+    project.run("git", "add", "--all", **GIT)
+    good = project.run("git", "commit", "-m", "start", **GIT)
+    assert good.returncode == 0, good.stdout
+    pages = project.path / project.package / "pages.py"
+    line = len(pages.read_text("utf-8").splitlines()) + 3
+    with pages.open("a", encoding="utf-8", newline="\n") as file:
+        file.write('\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n')
+    bad = project.run("git", "commit", "--all", "-m", "plant a mistake", **GIT)
+    assert bad.returncode == 1
+    assert f"{project.package}/pages.py:{line}: NC001 undeclared-route: " in bad.stdout
+
+
+def find_python(version: str) -> str:
+    """Find a Python on PATH that starts; version managers leave ones that do not."""
+    for folder in [Path(sys.executable).parent, *map(Path, os.get_exec_path())]:
+        python = shutil.which(f"python{version}", path=str(folder))
+        if (
+            python
+            and subprocess.run([python, "-V"], capture_output=True).returncode == 0
+        ):
+            return python
+    if version == PYTHONS[0] and os.environ.get("CI"):
+        pytest.fail(f"python{version} is not on PATH")
+    pytest.skip(f"python{version} is not on PATH")
+
+
+def with_uv() -> str:
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def without_uv() -> str:
+    folders = (f for f in os.get_exec_path() if not shutil.which("uv", path=f))
+    return os.pathsep.join(folders)
