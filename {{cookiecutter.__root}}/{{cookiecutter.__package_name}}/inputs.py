@@ -6,8 +6,7 @@ from typing import TypeVar
 from flask import request
 from pydantic import BaseModel
 from pydantic import ValidationError
-from werkzeug.exceptions import BadRequest
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from .errors import InvalidInput
 
@@ -45,13 +44,22 @@ def read_query(model: type[M]) -> M:
 
 
 def _read_body() -> bytes:
+    limit = request.max_content_length or 0
     try:
-        return request.get_data()
-    except HTTPException:
-        raise
+        body = request.get_data()
+    except RequestEntityTooLarge:
+        raise _too_large(limit) from None
     except Exception as error:
         # each server has its own exceptions for a body that breaks off
-        raise BadRequest("The request body could not be read.") from error
+        raise InvalidInput(400, {"body": "Could not be read to its end."}) from error
+    # a chunked body is cut at the limit without a word
+    if request.content_length is None and len(body) >= limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> InvalidInput:
+    return InvalidInput(413, {"body": f"Must be smaller than {limit} bytes."})
 
 
 def _invalid(status: int, error: ValidationError) -> InvalidInput:
