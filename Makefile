@@ -1,4 +1,4 @@
-# make demo: see a baked service; make test lint: before a pull request
+# "make help" lists the commands
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
@@ -6,48 +6,52 @@ SERVICE := {{cookiecutter.__root}}
 
 .PHONY: help demo test test-all lint format lock clean
 
-help:
-	@grep '^# make' Makefile
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 .venv/.ready: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(None if sys.version_info >= (3, 11) else "error: $(PYTHON) is Python " + v + "; name a newer one: make PYTHON=python3.11 ...")'
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: '$(PYTHON)' is not Python 3.11 or newer." >&2; \
+		echo "hint: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	}
 	@if command -v uv >/dev/null; then \
-		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		uv pip install --quiet --require-hashes --python .venv -r requirements-dev.txt; \
+		"$(PYTHON)" -m venv --clear --without-pip .venv && \
+		uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.txt; \
 	else \
-		$(PYTHON) -m venv --clear .venv && \
+		"$(PYTHON)" -m venv --clear .venv && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt; \
 	fi
 	@touch $@
 
-demo: .venv/.ready
+demo: .venv/.ready  ## bake a service with the default answers and serve it, PORT=5000
 	@rm -rf build/demo
 	@$(BIN)/cookiecutter . --no-input --output-dir build/demo >/dev/null
 	@$(MAKE) --no-print-directory -C build/demo/saved-items setup routes
 	@$(MAKE) --no-print-directory -C build/demo/saved-items run PORT=$(PORT)
 
-test: .venv/.ready
+test: .venv/.ready  ## what needs no service set up from scratch
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: .venv/.ready
+test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
 	@$(BIN)/python -m pytest -n auto
 
-lint: .venv/.ready
+lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy hooks tests
 
-format: .venv/.ready
+format: .venv/.ready  ## what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 # the service's versions first: the template's tests run its suite with the same
-lock: .venv/.ready
+lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory -C '$(SERVICE)' lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' --group dev '$(SERVICE)/requirements-dev.txt' \
 		--output-file requirements-dev.txt
 	@$(MAKE) --no-print-directory test-all
 
-clean:
+clean:  ## remove what the commands above made
 	rm -rf .venv build .*_cache

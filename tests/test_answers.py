@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import tempfile
@@ -186,17 +187,36 @@ def check(bake_into: Bake, answers: dict[str, str]) -> None:
 def check_service(project: Project, answers: dict[str, str]) -> None:
     for name in project.files():
         parse(project, name)
+    held = found_in(project)
+    for name in answers.keys() & held.keys():
+        assert held[name] == answers[name], name
+    readme = plain(project.read("README.md")).splitlines()
+    for name in answers.keys() & {"project_name", "description"}:
+        assert answers[name] in readme
+    if project.has("LICENSE") and answers.get("license") != "Apache-2.0":
+        lines = project.read("LICENSE").splitlines()
+        assert f"Copyright (c) {held['author_name']}" in lines
+
+
+def found_in(project: Project) -> dict[str, str]:
+    """Read the answers back from the files that hold them."""
     metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
-    author = metadata["authors"][0]
-    held = {
+    config = ast.parse(project.read(f"{project.package}/config.py"))
+    constants = {
+        node.targets[0].id: node.value.value
+        for node in config.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    return {
+        "project_name": str(constants["PROJECT_NAME"]),
+        "api_prefix": str(constants["API_PREFIX"]),
         "project_slug": metadata["name"],
         "description": metadata["description"],
-        "author_name": author["name"],
-        "author_email": author["email"],
+        "author_name": metadata["authors"][0]["name"],
+        "author_email": metadata["authors"][0]["email"],
     }
-    for name in answers.keys() & held.keys():
-        assert held[name] == answers[name]
-    assert project.path.name == metadata["name"]
 
 
 def plain(markdown: str) -> str:
