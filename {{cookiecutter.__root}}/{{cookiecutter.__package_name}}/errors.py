@@ -54,7 +54,7 @@ def show_error(error: HTTPException) -> Response:
 
 
 def show_database_error(error: SQLAlchemyError) -> Response:
-    reason = str(getattr(error, "orig", error))
+    reason = str(getattr(error, "orig", error)).partition("\n")[0]
     if "no such" in reason or "does not exist" in reason:
         reason += "; is it migrated? flask db upgrade"
     current_app.logger.error("The database does not answer: %s", reason)

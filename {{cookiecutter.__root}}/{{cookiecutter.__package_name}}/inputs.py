@@ -67,5 +67,5 @@ def _invalid(status: int, error: ValidationError) -> InvalidInput:
     # a body of nothing but mistakes must not make a huge answer
     for problem in error.errors(include_url=False)[:20]:
         field = ".".join(map(str, problem["loc"])) or "body"
-        fields.setdefault(field, problem["msg"])
+        fields.setdefault(field, f"{problem['msg']}.")
     return InvalidInput(status, fields)
