@@ -1,0 +1,35 @@
+"""The route audit: replaced when the template is updated, so change it there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+
+
+@pytest.fixture
+def kit(app: Flask) -> ModuleType:
+    guarded = [c for c in type(app).__mro__ if c.__name__ == "NoCacheFlask"]
+    assert guarded, "create_app() must return a NoCacheFlask"
+    return import_module(guarded[0].__module__.rpartition(".")[0])
+
+
+def test_audit_finds_nothing(app: Flask, kit: ModuleType) -> None:
+    found = kit.audit_app(app)
+
+    assert not found, "\n" + "\n".join(map(str, found))
+
+
+def test_no_answer_may_be_stored(app: Flask, kit: ModuleType) -> None:
+    found = import_module(f"{kit.__name__}.wire").drive(app)
+
+    assert not found, "\n" + "\n".join(map(str, found))
+
+
+def test_command_is_silent(runner: FlaskCliRunner) -> None:
+    answer = runner.invoke(args=["nocache", "audit"])
+
+    assert (answer.output, answer.exit_code) == ("", 0)
