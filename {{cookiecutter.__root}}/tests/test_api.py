@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from datetime import timedelta
+from datetime import UTC
 from io import BytesIO
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.test import TestResponse
 
 from {{ cookiecutter.__package_name }} import storage
@@ -52,11 +58,19 @@ def test_create_item_location(client: FlaskClient) -> None:
     assert client.get(response.headers["Location"]).get_json() == item
 
 
-def test_created_at_utc(client: FlaskClient) -> None:
-    item = save(client)
-    created_at = datetime.fromisoformat(item["created_at"])
-    assert created_at.utcoffset() == timedelta(0)
-    assert client.get(ITEMS).get_json()["items"] == [item]
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone is fixed")
+def test_created_at_utc(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        item = save(client)
+        assert item["created_at"].endswith("+00:00")
+        age = datetime.now(UTC) - datetime.fromisoformat(item["created_at"])
+        assert abs(age) < timedelta(minutes=1)
+        assert client.get(ITEMS).get_json()["items"] == [item]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_list_items_newest_first(client: FlaskClient) -> None:
@@ -215,7 +229,17 @@ def test_content_type_refused(client: FlaskClient, content_type: str | None) -> 
 
 def test_body_too_large(app: Flask, client: FlaskClient) -> None:
     name = "x" * app.config["MAX_CONTENT_LENGTH"]
-    problem(client.post(ITEMS, json={"name": name}), 413)
+    assert fields(client.post(ITEMS, json={"name": name}), 413) == ["body"]
+
+
+def test_body_too_large_chunked(app: Flask, client: FlaskClient) -> None:
+    response = client.post(
+        ITEMS,
+        content_type="application/json",
+        input_stream=BytesIO(b" " * (app.config["MAX_CONTENT_LENGTH"] + 1)),
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert fields(response, 413) == ["body"]
 
 
 def test_body_broken_off(client: FlaskClient) -> None:
@@ -233,7 +257,7 @@ def test_body_broken_off(client: FlaskClient) -> None:
             headers={"Content-Length": length} if length else {},
             environ_overrides=environ,
         )
-        problem(response, 400)
+        assert fields(response, 400) == ["body"]
 
 
 def test_routing_errors_are_problems(client: FlaskClient) -> None:
@@ -273,10 +297,42 @@ def test_database_locked(app: Flask, client: FlaskClient) -> None:
     save(client, "milk")
 
 
-def test_database_gone(app: Flask, client: FlaskClient) -> None:
+def test_database_not_migrated(
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with app.app_context(), storage.db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE items")
     assert problem(client.get(ITEMS), 503)["detail"] == "The database does not answer."
+    assert "no such table: items; is it migrated?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "status"),
+    (
+        (InterfaceError, "connection already closed", 503),
+        (ProgrammingError, 'relation "items" does not exist', 503),
+        (ProgrammingError, "syntax error", 500),
+        (PoolTimeoutError, "QueuePool limit", 503),
+    ),
+)
+def test_database_error(
+    app: Flask,
+    client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[DBAPIError] | type[PoolTimeoutError],
+    reason: str,
+    status: int,
+) -> None:
+    def fail(*args: object) -> None:
+        if issubclass(kind, DBAPIError):
+            raise kind("SELECT", {}, Exception(reason))
+        raise kind(reason)
+
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
+    monkeypatch.setattr(storage, "list_items", fail)
+    response = client.get(ITEMS)
+    problem(response, status)
+    assert reason not in response.text
 
 
 def test_parallel_writers_never_locked(app: Flask) -> None:

@@ -57,6 +57,8 @@ def show_database_error(error: SQLAlchemyError) -> Response:
     reason = str(getattr(error, "orig", error)).partition("\n")[0]
     if "no such" in reason or "does not exist" in reason:
         reason += "; is it migrated? flask db upgrade"
+    elif isinstance(error, ProgrammingError):
+        raise error
     current_app.logger.error("The database does not answer: %s", reason)
     return show_error(
         ServiceUnavailable("The database does not answer.", retry_after=5)
