@@ -165,7 +165,11 @@ def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
 
 
 def rule_text(rule: Rule) -> str:
-    return f"//{rule.host or rule.subdomain}{rule}" if rule.host or rule.subdomain else str(rule)
+    return (
+        f"//{rule.host or rule.subdomain}{rule}"
+        if rule.host or rule.subdomain
+        else str(rule)
+    )
 
 
 def _entry_findings(app: Flask) -> t.Iterator[Finding]:
@@ -173,7 +177,9 @@ def _entry_findings(app: Flask) -> t.Iterator[Finding]:
 
     call = type(app).__call__
     if not isinstance(app, NoCacheFlask):
-        yield finding("NC002", app_location(app), f"'{app.name}'", "is not a NoCacheFlask")
+        yield finding(
+            "NC002", app_location(app), f"'{app.name}'", "is not a NoCacheFlask"
+        )
     elif call is not NoCacheFlask.__call__:
         where = _code_location(call) or app_location(app)
         name = type(app).__name__
@@ -217,7 +223,10 @@ def _lost(
         for method in methods:
             function = getattr(view_class, method.lower(), None)
             if policy_of(function) is not None:
-                yield "has a cache policy on a method of its class", _code_location(function)
+                yield (
+                    "has a cache policy on a method of its class",
+                    _code_location(function),
+                )
 
 
 def _inside(view: t.Any) -> t.Iterator[t.Any]:
@@ -283,9 +292,7 @@ def app_location(app: Flask) -> tuple[str, int]:
     return (_shown(path), source.line_of_app(path)) if path else (app.import_name, 1)
 
 
-def _location(
-    app: Flask, view: t.Any, methods: t.Iterable[str]
-) -> tuple[str, int]:
+def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, int]:
     view_class = getattr(view, "view_class", None)
     if view_class is not None:
         handlers = (getattr(view_class, m.lower(), None) for m in sorted(methods))
@@ -298,10 +305,9 @@ def _code_location(function: t.Any) -> tuple[str, int] | None:
         function = getattr(function, "__wrapped__", None) or getattr(
             function, "func", function
         )
-    if inspect.isfunction(function) or inspect.ismethod(function):
-        code = function.__code__
-    else:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+    if not inspect.isroutine(function):
+        function = vars(type(function)).get("__call__")
+    code = getattr(function, "__code__", None)
     return (_shown(code.co_filename), code.co_firstlineno) if code else None
 
 
