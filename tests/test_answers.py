@@ -133,8 +133,8 @@ CHOICES = {
     for name, value in QUESTIONS.items()
     if isinstance(value, list) and name[0] != "_"
 }
-# most answers stay good, or every bake would be a refusal
-ANSWERS = st.lists(st.sampled_from(FREE), min_size=1, max_size=3, unique=True).flatmap(
+# the others stay good, or every bake would be a refusal
+ANSWERS = st.lists(st.sampled_from(FREE), min_size=1, max_size=2, unique=True).flatmap(
     lambda names: st.fixed_dictionaries(
         {name: st.one_of(NEAR.get(name, TEXT), TEXT) for name in names},
         optional=CHOICES,

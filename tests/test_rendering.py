@@ -4,11 +4,13 @@ import ast
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import KIT
 from conftest import Project
+from conftest import ROOT
 from conftest import TEMPLATE
 
 Combination = tuple[str, Project]
@@ -60,11 +62,13 @@ def test_files_parse(combination: Combination) -> None:
     }
 
 
-def test_kit_is_the_template_s_own(combination: Combination) -> None:
+def test_kit_is_the_template_s_own(combination: Combination, template: Path) -> None:
     _, project = combination
     kit = project.path / project.package / "nocache"
-    baked = {p.name: p.read_bytes() for p in kit.glob("*.py")}
-    assert baked == {p.name: p.read_bytes() for p in KIT.glob("*.py")}
+    own = template / KIT.relative_to(ROOT)
+    assert {p.name: p.read_bytes() for p in kit.iterdir()} == {
+        p.name: p.read_bytes() for p in own.iterdir()
+    }
 
 
 @pytest.mark.parametrize(
