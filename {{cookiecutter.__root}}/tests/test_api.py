@@ -19,10 +19,10 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.test import TestResponse
 
+from {{ cookiecutter.__package_name }} import config
 from {{ cookiecutter.__package_name }} import storage
-from {{ cookiecutter.__package_name }}.config import API_PREFIX
 
-ITEMS = f"{API_PREFIX}/items"
+ITEMS = f"{config.API_PREFIX}/items"
 
 
 def save(client: FlaskClient, name: str = "tea") -> dict[str, Any]:
@@ -233,36 +233,37 @@ def test_body_too_large(app: Flask, client: FlaskClient) -> None:
 
 
 def test_body_too_large_chunked(app: Flask, client: FlaskClient) -> None:
-    response = client.post(
-        ITEMS,
-        content_type="application/json",
-        input_stream=BytesIO(b" " * (app.config["MAX_CONTENT_LENGTH"] + 1)),
-        environ_overrides={"wsgi.input_terminated": True},
-    )
-    assert fields(response, 413) == ["body"]
+    body = BytesIO(b" " * (app.config["MAX_CONTENT_LENGTH"] + 1))
+    assert fields(client.post(ITEMS, environ_overrides=chunked(body)), 413) == ["body"]
+
+
+def test_body_chunked(client: FlaskClient) -> None:
+    body = BytesIO(b'{"name": "tea"}')
+    assert client.post(ITEMS, environ_overrides=chunked(body)).status_code == 201
 
 
 def test_body_broken_off(client: FlaskClient) -> None:
     class Broken(BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
+        def readinto(self, buffer: object) -> int:
             raise RuntimeError("a server's own exception")
 
-        readinto = read  # type: ignore[assignment]
+    response = client.post(ITEMS, environ_overrides=chunked(Broken()))
+    assert fields(response, 400) == ["body"]
 
-    for length in ("15", None):
-        environ = {"wsgi.input": Broken(), "wsgi.input_terminated": True}
-        response = client.post(
-            ITEMS,
-            content_type="application/json",
-            headers={"Content-Length": length} if length else {},
-            environ_overrides=environ,
-        )
-        assert fields(response, 400) == ["body"]
+
+def chunked(body: BytesIO) -> dict[str, Any]:
+    """Return what a server passes on for a body without a Content-Length."""
+    return {
+        "CONTENT_TYPE": "application/json",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+    }
 
 
 def test_routing_errors_are_problems(client: FlaskClient) -> None:
-    problem(client.get(API_PREFIX), 404)
-    problem(client.get(f"{API_PREFIX}/unknown"), 404)
+    problem(client.get(config.API_PREFIX), 404)
+    problem(client.get(f"{config.API_PREFIX}/unknown"), 404)
     problem(client.get(f"{ITEMS}/"), 404)
     response = client.patch(ITEMS)
     problem(response, 405)

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from {{ cookiecutter.__package_name }} import config
 from {{ cookiecutter.__package_name }} import storage
-from {{ cookiecutter.__package_name }}.config import API_PREFIX
 
 
 def test_index_controls(client: FlaskClient) -> None:
@@ -18,7 +18,7 @@ def test_index_controls(client: FlaskClient) -> None:
     assert '<input id="name" name="name" required' in page
     assert '<label for="name"' in page
     assert 'aria-live="polite"' in page
-    assert f'data-url="{API_PREFIX}/items"' in page
+    assert f'data-url="{config.API_PREFIX}/items"' in page
 
 
 def test_index_project_name_escaped(app: Flask, client: FlaskClient) -> None:
@@ -54,7 +54,7 @@ def test_page_nothing_inline(client: FlaskClient, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "status"), (("GET", 404), ("POST", 405)))
 def test_page_errors_are_html(client: FlaskClient, method: str, status: int) -> None:
-    path = "/" if status == 405 else f"{API_PREFIX}-unknown"
+    path = "/" if status == 405 else f"{config.API_PREFIX}-unknown"
     response = client.open(path, method=method)
     assert response.status_code == status
     assert response.mimetype == "text/html"
