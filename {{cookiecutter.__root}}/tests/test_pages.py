@@ -63,6 +63,13 @@ def test_page_errors_are_html(client: FlaskClient, method: str, status: int) -> 
         assert response.allow == {"GET", "HEAD", "OPTIONS"}
 
 
+@pytest.mark.parametrize("path", ("/", "/unknown", config.API_PREFIX))
+def test_host_not_trusted(app: Flask, client: FlaskClient, path: str) -> None:
+    app.config["TRUSTED_HOSTS"] = ["www.example.com"]
+    assert client.get(path, base_url="http://evil.example").status_code == 400
+    assert client.get("/", base_url="http://www.example.com").status_code == 200
+
+
 def test_healthz_without_database(app: Flask, client: FlaskClient) -> None:
     drop(app, "items", "alembic_version")
     assert client.get("/healthz").get_json() == {"status": "ok"}

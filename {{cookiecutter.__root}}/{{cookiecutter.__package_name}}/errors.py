@@ -13,6 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import SecurityError
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.sansio.response import Response
 
@@ -48,7 +49,8 @@ def show_error(error: HTTPException) -> Response:
     if is_api_request():
         response.content_type = "application/problem+json"
         response.set_data(json.dumps(as_problem(error)))
-    else:
+    # no link can be made for a host that is not trusted
+    elif not isinstance(error, SecurityError):
         response.set_data(render_template("error.html", error=error))
     return response
 
