@@ -94,11 +94,11 @@ def policy_file(app: Flask) -> Path:
 
 
 def source_files(app: Flask) -> t.Iterator[str]:
-    """Yield the app's own Python files: its package, and the modules beside it."""
+    """Yield the app's own Python files: below its folder, and the modules beside it."""
     root = project_root(app)
-    yield from map(str, sorted(root.glob("*.py")))
     if Path(app.root_path) != root:
-        yield from source.below(app.root_path)
+        yield from map(str, sorted(root.glob("*.py")))
+    yield from source.below(app.root_path)
 
 
 def write_policy_file(app: Flask) -> Path:

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Blueprint
+from flask import Flask
+from flask.testing import FlaskCliRunner
+from flask.views import MethodView
+from nocache import ApiBlueprint
+from nocache import audit_app
+from nocache import cacheable
+from nocache import nocache
+from nocache import NoCacheFlask
+from nocache import routes
+from nocache.audit import write_policy_file
+from nocache.findings import CATALOGUE
+
+HOUR = cacheable(max_age=3600, reason="changes yearly; #412")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # an app whose name is no module belongs to the working directory
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def app(project: Path) -> NoCacheFlask:
+    return NoCacheFlask("kit_app")
+
+
+def ids(app: Flask) -> list[str]:
+    """Return the ids found once the declared policies are accepted."""
+    write_policy_file(app)
+    return [found.id for found in audit_app(app)]
+
+
+def view() -> str:
+    return "view"
+
+
+def fresh() -> Callable[[], str]:
+    """Return a view that no other test has declared."""
+    return lambda: "fresh"
+
+
+def unwrapped(view: Callable[[], str]) -> Callable[[], str]:
+    return lambda: view()
+
+
+def test_audit_of_a_sound_app_is_empty(app: NoCacheFlask) -> None:
+    api = ApiBlueprint("api", __name__)
+    api.get("/items", endpoint="items")(fresh())
+    app.register_blueprint(api, url_prefix="/api")
+    app.get("/", endpoint="page")(nocache(fresh()))
+    app.get("/countries", endpoint="countries")(HOUR(fresh()))
+
+    assert ids(app) == []
+
+
+def test_nc001_undeclared(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(view)
+
+    assert ids(app) == ["NC001"]
+
+
+def test_nc001_static_and_redirects_noop(app: NoCacheFlask) -> None:
+    app.add_url_rule("/old", endpoint="old", redirect_to="/new")
+    app.register_blueprint(
+        Blueprint("assets", __name__, static_folder=".", url_prefix="/assets")
+    )
+
+    assert ids(app) == []
+
+
+def test_nc002_plain_flask() -> None:
+    assert ids(Flask("kit_app", static_folder=None)) == ["NC002"]
+
+
+def test_nc002_call_replaced() -> None:
+    class Loose(NoCacheFlask):
+        def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]
+            return self.wsgi_app(environ, start_response)
+
+    assert ids(Loose("kit_app")) == ["NC002"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "application = DispatcherMiddleware(app, {'/legacy': legacy})",
+        "app = ProxyFix(app.wsgi_app)",
+        "app = middleware.WhiteNoise(create_app())",
+    ],
+)
+def test_nc002_wrapped_outside(app: NoCacheFlask, project: Path, line: str) -> None:
+    (project / "wsgi.py").write_text(f"from shop import app\n{line}\n")
+
+    (found,) = [f for f in audit_app(app) if f.id != "NC010"]
+
+    assert (found.id, found.path, found.line) == ("NC002", "wsgi.py", 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "app.wsgi_app = ProxyFix(app.wsgi_app)",
+        "app = create_app()",
+        "application = app",
+        "celery = Celery(app)",
+        "app = with_settings(app)",
+    ],
+)
+def test_nc002_wrapped_inside_noop(app: NoCacheFlask, project: Path, line: str) -> None:
+    (project / "wsgi.py").write_text(f"{line}\n")
+
+    assert ids(app) == []
+
+
+def test_nc003_cacheable_on_api(app: NoCacheFlask) -> None:
+    api = ApiBlueprint("api", __name__)
+    api.get("/items", endpoint="items")(HOUR(fresh()))
+    app.register_blueprint(api, url_prefix="/api")
+
+    assert ids(app) == ["NC003"]
+
+
+def test_nc003_nested_below_api(app: NoCacheFlask) -> None:
+    api = ApiBlueprint("api", __name__)
+    child = Blueprint("child", __name__, url_prefix="/child")
+    child.get("/items", endpoint="items")(HOUR(fresh()))
+    api.register_blueprint(child)
+    app.register_blueprint(api, url_prefix="/api")
+
+    assert ids(app) == ["NC003"]
+
+
+def test_nc003_static_on_api_noop(app: NoCacheFlask) -> None:
+    api = ApiBlueprint("api", __name__, static_folder=".")
+    app.register_blueprint(api, url_prefix="/api")
+
+    assert ids(app) == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_nc004_unsafe_method(app: NoCacheFlask, method: str) -> None:
+    app.add_url_rule("/", "page", HOUR(fresh()), methods=["GET", method])
+
+    assert ids(app) == ["NC004"]
+
+
+def test_nc004_get_noop(app: NoCacheFlask) -> None:
+    app.add_url_rule("/", "page", HOUR(fresh()), methods=["GET", "HEAD", "OPTIONS"])
+
+    assert ids(app) == []
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/items", "/api/<name>"])
+def test_nc005_below_the_prefix(app: NoCacheFlask, path: str) -> None:
+    app.register_blueprint(ApiBlueprint("api", __name__), url_prefix="/api")
+    app.add_url_rule(path, "page", nocache(fresh()))
+
+    assert ids(app) == ["NC005"]
+
+
+@pytest.mark.parametrize("path", ["/apis", "/", "/v1/api"])
+def test_nc005_beside_the_prefix_noop(app: NoCacheFlask, path: str) -> None:
+    app.register_blueprint(ApiBlueprint("api", __name__), url_prefix="/api")
+    app.add_url_rule(path, "page", nocache(fresh()))
+
+    assert ids(app) == []
+
+
+def test_nc005_api_at_the_root_noop(app: NoCacheFlask) -> None:
+    app.register_blueprint(ApiBlueprint("api", __name__))
+    app.add_url_rule("/page", "page", nocache(fresh()))
+
+    assert ids(app) == []
+
+
+def test_nc006_above_the_route(app: NoCacheFlask) -> None:
+    HOUR(app.get("/", endpoint="page")(fresh()))
+
+    assert ids(app) == ["NC006"]
+
+
+def test_nc006_lost_in_a_wrapper(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(unwrapped(HOUR(fresh())))
+
+    assert ids(app) == ["NC006"]
+
+
+def test_nc006_beside_nocache(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(nocache(HOUR(fresh())))
+
+    assert ids(app) == ["NC006"]
+
+
+@pytest.mark.parametrize("decorator", [HOUR, nocache])
+def test_nc006_on_a_method_of_a_view_class(
+    app: NoCacheFlask, decorator: Callable[[object], object]
+) -> None:
+    class Page(MethodView):
+        get = decorator(lambda self: "page")
+
+    app.add_url_rule("/", view_func=Page.as_view("page"))
+
+    assert ids(app) == ["NC006"]
+
+
+def test_nc006_decorators_of_a_view_class_noop(app: NoCacheFlask) -> None:
+    class Page(MethodView):
+        decorators = (HOUR,)
+
+        def get(self) -> str:
+            return "page"
+
+    app.add_url_rule("/", view_func=Page.as_view("page"))
+
+    assert ids(app) == []
+
+
+def test_nc006_kept_by_a_wrapper_noop(app: NoCacheFlask) -> None:
+    inner = HOUR(fresh())
+    app.get("/", endpoint="page")(functools.wraps(inner)(lambda: inner()))
+
+    assert ids(app) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'response.headers["Cache-Control"] = "public"',
+        'response.headers["cache-control"] = "public"',
+        'resp.headers["CDN-Cache-Control"] = "max-age=60"',
+        'headers["Surrogate-Control"] = "max-age=60"',
+        'response.headers.set("Expires", "0")',
+        'response.headers.add("X-Accel-Expires", "60")',
+        'response.headers.setdefault("Pragma", "public")',
+        'response.headers.update({"Cache-Control": "public"})',
+        'response.headers.extend([("Edge-Control", "cache-maxage=60")])',
+        'headers = {"Cache-Control": "public"}',
+        'response = Response("x", headers={"Cache-Control": "public"})',
+        'response = make_response("x", 200, {"Cache-Control": "public"})',
+        'def view(): return "x", 200, {"Cache-Control": "public"}',
+        "response.cache_control.max_age = 60",
+        "response.cache_control.public = True",
+        "response.expires = soon",
+        "response.make_conditional(request)",
+        "response.add_etag()",
+        'send_file("x.csv", max_age=60)',
+        'send_from_directory("x", "y", max_age=60)',
+    ],
+)
+def test_nc007_written_by_hand(app: NoCacheFlask, project: Path, line: str) -> None:
+    (project / "views.py").write_text(f"\n{line}\n")
+
+    (found,) = [f for f in audit_app(app) if f.id != "NC010"]
+
+    assert (found.id, found.path, found.line) == ("NC007", "views.py", 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'requests.get(url, headers={"Cache-Control": "no-cache"})',
+        'request.headers.get("Cache-Control")',
+        "if request.cache_control.no_cache: refresh()",
+        'send_file("x.csv")',
+        'form["Expires"] = "tomorrow"',
+        "token.expires = soon",
+        '"Cache-Control: public"  # a text',
+        'response.headers["Vary"] = "Cookie"',
+        "max_age = 60",
+    ],
+)
+def test_nc007_noop(app: NoCacheFlask, project: Path, line: str) -> None:
+    (project / "views.py").write_text(f"{line}\n")
+
+    assert ids(app) == []
+
+
+@pytest.mark.parametrize("folder", ["tests", ".venv", "node_modules", "env"])
+def test_nc007_looks_at_the_own_code_only(
+    app: NoCacheFlask, project: Path, folder: str
+) -> None:
+    (project / "env").mkdir()
+    (project / "env" / "pyvenv.cfg").touch()
+    (project / folder).mkdir(exist_ok=True)
+    (project / folder / "x.py").write_text('response.headers["Expires"] = "0"\n')
+    (project / "broken.py").write_text("max_age = = 1\n")
+
+    assert ids(app) == []
+
+
+def test_nc009_lru_cache(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(nocache(functools.lru_cache(fresh())))
+
+    assert ids(app) == ["NC009"]
+
+
+def test_nc009_cacheable_noop(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(HOUR(functools.lru_cache(fresh())))
+
+    assert ids(app) == []
+
+
+def test_nc010_missing_file(app: NoCacheFlask) -> None:
+    assert [f.id for f in audit_app(app)] == ["NC010"]
+
+
+def test_nc010_names_each_difference(app: NoCacheFlask, project: Path) -> None:
+    app.get("/", endpoint="page")(nocache(fresh()))
+    write_policy_file(app)
+    path = project / "cache-policy.txt"
+    path.write_text(path.read_text().replace("GET / ", "GET /old "))
+
+    missing, stale = audit_app(app)
+
+    assert (missing.id, missing.line) == ("NC010", 1)
+    assert "'page GET / -> no-store' is not accepted" in missing.message
+    assert (stale.id, stale.line) == ("NC010", 3)
+    assert "'page GET /old -> no-store'" in stale.message
+
+
+def test_accept_makes_the_audit_silent(app: NoCacheFlask, project: Path) -> None:
+    app.get("/", endpoint="page")(HOUR(fresh()))
+    runner: FlaskCliRunner = app.test_cli_runner()
+
+    assert runner.invoke(args=["nocache", "audit"]).exit_code == 1
+    accepted = runner.invoke(args=["nocache", "accept"])
+    audited = runner.invoke(args=["nocache", "audit"])
+
+    assert (accepted.exit_code, audited.exit_code, audited.output) == (0, 0, "")
+    assert [p.name for p in project.iterdir()] == ["cache-policy.txt"]
+
+
+def test_finding_reads_as_location_fact_and_hint(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(view)
+    write_policy_file(app)
+
+    (found,) = audit_app(app)
+
+    assert found.path.endswith("test_audit.py")
+    assert found.line == view.__code__.co_firstlineno
+    assert str(found) == (
+        f"{found.path}:{found.line}: NC001 undeclared-route: 'page' declares no cache"
+        " policy.\n    hint: put @nocache on the view, or @cacheable(max_age=...,"
+        " reason=...) if caches may store its answers."
+    )
+
+
+def test_catalogue_keeps_every_id() -> None:
+    assert {id: kind.name for id, kind in CATALOGUE.items()} == {
+        "NC001": "undeclared-route",
+        "NC002": "guard-bypassed",
+        "NC003": "api-route-cacheable",
+        "NC004": "unsafe-method-cacheable",
+        "NC005": "api-path-outside-api-blueprint",
+        "NC006": "mark-without-effect",
+        "NC007": "header-set-by-hand",
+        "NC008": "storable-response",
+        "NC009": "server-side-cache",
+        "NC010": "policy-file-stale",
+    }
+
+
+def test_routes_carry_policy_reason_and_place(app: NoCacheFlask) -> None:
+    posted = fresh()
+    app.get("/b", endpoint="b")(HOUR(fresh()))
+    app.add_url_rule("/a", "a", nocache(posted), methods=["POST"])
+
+    a, b, static = routes(app)
+
+    assert a[:5] == ("/a", "a", ("POST",), "no-store", "")
+    assert (Path(a.file).name, a.line) == (
+        "test_audit.py",
+        view.__code__.co_firstlineno,
+    )
+    assert b[3:5] == ("private, max-age=3600", "changes yearly; #412")
+    assert static.policy == "no-cache"
+
+
+def test_audit_never_calls_a_view(app: NoCacheFlask) -> None:
+    def explode() -> str:
+        raise AssertionError
+
+    app.get("/", endpoint="page")(nocache(explode))
+    app.before_request(explode)
+
+    assert ids(app) == []

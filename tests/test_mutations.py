@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import NamedTuple
+
+import pytest
+from conftest import Bake
+from conftest import KIT
+from conftest import Project
+
+FOUND = re.compile(r"^(\S+:\d+): (NC\d{3}) ", re.MULTILINE)
+COUNTRIES = """
+
+@bp.{method}("/countries.json")
+@cacheable(max_age=3600, public=True, reason="ISO list, changes yearly; #412")
+def countries() -> dict[str, str]:
+    return {{"de": "Germany"}}
+"""
+
+
+class Mistake(NamedTuple):
+    """What somebody adds to a file, and what the audit has to say.
+
+    :param file: the file, from the package.
+    :param added: the lines added at its end.
+    :param found: the id.
+    :param place: how the line begins that the finding names.
+    """
+
+    file: str
+    added: str
+    found: str
+    place: str
+
+
+MISTAKES = {
+    "undeclared-page": Mistake(
+        "pages.py",
+        '\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n',
+        "NC001",
+        '@bp.get("/about")',
+    ),
+    "wrapped-outside": Mistake(
+        "../wsgi.py",
+        "app = ProxyFix(app)  # type: ignore\n",
+        "NC002",
+        "app = ProxyFix(app)",
+    ),
+    "cacheable-on-api": Mistake(
+        "api.py", COUNTRIES.format(method="get"), "NC003", '@bp.get("/countries.json")'
+    ),
+    "cacheable-on-post": Mistake(
+        "pages.py",
+        COUNTRIES.format(method="post"),
+        "NC004",
+        '@bp.post("/countries.json")',
+    ),
+    "below-api-outside-blueprint": Mistake(
+        "pages.py",
+        '\n\n@bp.get("/api/about")\ndef about() -> str:\n    return "about"\n',
+        "NC005",
+        '@bp.get("/api/about")',
+    ),
+    "cacheable-above-route": Mistake(
+        "pages.py",
+        '\n\n@cacheable(max_age=60, reason="why not")\n'
+        '@bp.get("/about")\ndef about() -> str:\n    return "about"\n',
+        "NC006",
+        "@cacheable(",
+    ),
+    "header-by-hand": Mistake(
+        "api.py",
+        "\n\n@bp.after_request\ndef hurry(response: Response) -> Response:\n"
+        '    response.headers["Cache-Control"] = "public"\n    return response\n',
+        "NC007",
+        '    response.headers["Cache-Control"]',
+    ),
+    "server-side-cache": Mistake(
+        "api.py",
+        '\n\n@bp.get("/sizes")\n@cache\ndef sizes() -> list[int]:\n    return [1]\n',
+        "NC009",
+        '@bp.get("/sizes")',
+    ),
+    "policy-not-accepted": Mistake(
+        "../cache-policy.txt",
+        "pages.gone GET /gone -> no-store\n",
+        "NC010",
+        "pages.gone",
+    ),
+}
+IMPORTS = """
+from functools import cache
+
+from flask import Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+"""
+GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
+
+
+def test_mistakes_cover_the_catalogue() -> None:
+    catalogue = set(
+        re.findall(r"\"(NC\d{3})\"", (KIT / "findings.py").read_text("utf-8"))
+    )
+
+    # what only the wire shows is planted below
+    assert {m.found for m in MISTAKES.values()} == catalogue - {"NC008"}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_found_alone(bake: Bake, name: str) -> None:
+    project = bake()
+    place = plant(project, MISTAKES[name])
+
+    audit = project.run("python", "-m", "flask", "nocache", "audit")
+    tests = project.run("python", "-m", "pytest", "-q", "tests/test_route_audit.py")
+
+    assert audit.returncode == 1, audit.stdout
+    assert FOUND.findall(audit.stdout) == [(place, MISTAKES[name].found)]
+    assert tests.returncode == 1
+    assert f"{place}: {MISTAKES[name].found} " in tests.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", ["max_age=60", 'max_age=60, reason=" "', 'max_age=-1, reason="why"']
+)
+def test_bad_declaration_names_line_and_argument(bake: Bake, arguments: str) -> None:
+    project = bake()
+    line = plant(project, without_reason(arguments)).rpartition(":")[2]
+
+    audit = project.run("python", "-m", "flask", "nocache", "audit")
+
+    assert audit.returncode == 1
+    assert re.search(rf'pages.py", line {line}, in <module>', audit.stdout)
+    assert re.search(r"Error: .*(reason|max_age)", audit.stdout)
+
+
+def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
+    project = bake()
+    plant(project, MISTAKES["undeclared-page"])
+
+    answer = project.run(
+        "python",
+        "-c",
+        "from wsgi import app; print(app.test_client().get('/about').headers)",
+        FLASK_DEBUG="1",
+    )
+
+    assert "Cache-Control: no-store, no-cache," in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("guarded", "loose"),
+    [
+        ("    def __call__(", "    def unused("),
+        ("        kept += self.fields\n", ""),
+        ("must-revalidate, ", ""),
+        ('"no-store, "', '"No-Store, "'),
+    ],
+)
+def test_nc008_tampered_kit(bake: Bake, guarded: str, loose: str) -> None:
+    project = bake()
+    kit = project.path / project.package / "nocache"
+    for path in (kit / "guard.py", kit / "policy.py"):
+        text = path.read_text("utf-8").replace("if EXCHANGE in environ", "if True")
+        path.write_text(text.replace(guarded, loose), "utf-8", newline="\n")
+
+    tests = project.run("python", "-m", "pytest", "-q", "tests/test_route_audit.py")
+
+    assert tests.returncode == 1
+    assert "NC008 storable-response" in tests.stdout
+
+
+@pytest.mark.slow
+def test_commit_with_a_mistake_is_refused(bake: Bake) -> None:
+    project = bake()
+    uv = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    setup = project.run("make", f"PYTHON={sys.executable}", "setup", PATH=uv, **GIT)
+    assert setup.returncode == 0, setup.stdout
+    project.run("git", "add", "--all", **GIT)
+    good = project.run("git", "commit", "-m", "start", **GIT)
+    assert good.returncode == 0, good.stdout
+
+    for mistake in MISTAKES.values():
+        place = plant(project, mistake)
+        bad = project.run("git", "commit", "--all", "-m", "plant a mistake", **GIT)
+        assert bad.returncode == 1, bad.stdout
+        assert FOUND.findall(bad.stdout) == [(place, mistake.found)], bad.stdout
+        project.run("git", "reset", "--hard", **GIT)
+
+    plant(project, without_reason("max_age=60"))
+    bad = project.run("git", "commit", "--all", "-m", "give no reason", **GIT)
+    assert bad.returncode == 1
+    assert "argument: 'reason'" in bad.stdout
+
+
+def without_reason(arguments: str) -> Mistake:
+    added = f'@bp.get("/about")\n@cacheable({arguments})\ndef about() -> str:\n    return ""\n'
+    return Mistake("pages.py", f"\n\n{added}", "", "@cacheable(")
+
+
+def plant(project: Project, mistake: Mistake) -> str:
+    """Make the mistake, tidily, and return the place that the finding has to name."""
+    path = (project.path / project.package / mistake.file).resolve()
+    text = path.read_text("utf-8") + mistake.added
+    if path.suffix == ".py":
+        kit = "" if path.name == "wsgi.py" else "from .nocache import cacheable\n"
+        future = "from __future__ import annotations\n"
+        text = text.replace(future, future + IMPORTS + kit, 1)
+    path.write_text(text, "utf-8", newline="\n")
+    if path.suffix == ".py":
+        project.run("python", "-m", "ruff", "check", "--fix", str(path))
+        project.run("python", "-m", "ruff", "format", str(path))
+    lines = path.read_text("utf-8").splitlines()
+    (line,) = (n for n, text in enumerate(lines, 1) if text.startswith(mistake.place))
+    return f"{path.relative_to(project.path.resolve()).as_posix()}:{line}"
