@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from datetime import datetime
 from datetime import UTC
@@ -73,17 +74,7 @@ alembic = Alembic(metadatas=Model.metadata, run_mkdir=False)
 
 def init_app(app: Flask) -> None:
     """Connect the app to the database that its configuration names."""
-    url = app.config["DATABASE_URL"]
-    timeout = app.config["DATABASE_TIMEOUT"]
-    options: dict[str, Any] = {"url": url, "pool_timeout": timeout}
-    if url.get_backend_name() == "sqlite":
-        options["connect_args"] = {"timeout": timeout}
-        statements = ["PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON"]
-    else:
-        options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": max(1, int(timeout))}
-        statements = [f"SET lock_timeout = {int(timeout * 1000)}"]
-
+    options, statements = _engine(app.config)
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     db.init_app(app)
     alembic.init_app(app)
@@ -98,6 +89,18 @@ def init_app(app: Flask) -> None:
             cursor.close()
             # a rollback would undo PostgreSQL's SET
             connection.commit()
+
+
+def _engine(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the engine's options and what each new connection runs first."""
+    url, timeout = config["DATABASE_URL"], config["DATABASE_TIMEOUT"]
+    options: dict[str, Any] = {"url": url, "pool_timeout": timeout}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": timeout}
+        return options, ["PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON"]
+    options["pool_pre_ping"] = True
+    options["connect_args"] = {"connect_timeout": max(1, int(timeout))}
+    return options, [f"SET lock_timeout = {int(timeout * 1000)}"]
 
 
 def is_migrated() -> bool:
