@@ -42,6 +42,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "api_prefix": "/p" * 30,
     },
 }
+# these change no Python: what was shown for the defaults holds for them too
+SAME_PYTHON = ["bsd", "apache", "no-license", "gitlab", "no-host"]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import Bake
+from conftest import COMBINATIONS
 from conftest import KIT
 from conftest import Project
 from conftest import ROOT
+from conftest import SAME_PYTHON
 from conftest import TEMPLATE
 
 Combination = tuple[str, Project]
@@ -71,14 +74,32 @@ def test_kit_is_the_template_s_own(combination: Combination, template: Path) -> 
     }
 
 
-@pytest.mark.parametrize(
-    "command", ["ruff check --no-cache", "ruff format --check --no-cache", "mypy"]
-)
-def test_lint_is_clean(combination: Combination, command: str) -> None:
+@pytest.mark.parametrize("command", ["check", "format --check"])
+def test_ruff_is_content(combination: Combination, command: str) -> None:
     _, project = combination
-    cache = {"MYPY_CACHE_DIR": str(project.path.parent / "mypy")}
-    result = project.run("python", "-m", *command.split(), **cache)
+    result = project.run("python", "-m", "ruff", *command.split(), "--no-cache")
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", [n for n in COMBINATIONS if n not in SAME_PYTHON])
+def test_mypy_is_content(
+    bake: Bake, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.getbasetemp() / "mypy"
+    project = bake(**COMBINATIONS[name])
+    result = project.run("python", "-m", "mypy", MYPY_CACHE_DIR=str(cache))
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", SAME_PYTHON)
+def test_same_python_is_the_defaults(baked: Project, bake: Bake, name: str) -> None:
+    project = bake(**COMBINATIONS[name])
+    code = re.compile(r"\.(py|html|in|txt|mako|flaskenv)$|^Makefile$|-config\.yaml$")
+    mine, default = (
+        {file: p.read(file) for file in p.files() if code.search(file)}
+        for p in (project, baked)
+    )
+    assert mine == default
 
 
 def test_python_files_hold_no_jinja_blocks() -> None:
