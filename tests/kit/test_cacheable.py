@@ -1,0 +1,686 @@
+from __future__ import annotations
+
+import functools
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import abort
+from flask import Blueprint
+from flask import redirect
+from flask import request
+from flask import Response
+from flask import send_file
+from flask import session
+from flask.views import MethodView
+from nocache import ApiBlueprint
+from nocache import cacheable
+from nocache import nocache
+from nocache import NoCacheFlask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from .wsgi import Answer
+from .wsgi import answer
+from .wsgi import assert_not_stored
+from .wsgi import CONDITIONS
+from .wsgi import guarded
+from .wsgi import read_by_caches
+
+HOUR = "public, max-age=3600"
+# a 304 repeats the first, which says all that the second does, RFC 9110 15.4.5
+VALIDATORS = ("ETag", "Last-Modified")
+hourly = cacheable(max_age=3600, public=True, reason="changes yearly")
+
+Build = Callable[[NoCacheFlask], t.Any]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> NoCacheFlask:
+    return guarded(tmp_path)
+
+
+def assert_stored(
+    got: Answer, policy: str, *, validators: tuple[str, ...] = ()
+) -> None:
+    """Assert that an answer has the declared policy and nothing beside it."""
+    fields = read_by_caches(got.headers)
+    assert [v for n, v in fields if n.lower() == "cache-control"] == [policy]
+    assert sorted(n for n, _ in fields) == sorted(["Cache-Control", *validators])
+
+
+def view() -> str:
+    return "x"
+
+
+# what the declaration opens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy"),
+    [
+        ({"max_age": 60}, "private, max-age=60"),
+        ({"max_age": 60, "public": True}, "public, max-age=60"),
+        ({"max_age": 0}, "private, no-cache, max-age=0"),
+        ({"max_age": 0, "public": True}, "public, no-cache, max-age=0"),
+        ({"max_age": 2**31}, "private, max-age=2147483648"),
+    ],
+)
+def test_cacheable_writes_what_is_declared(
+    app: NoCacheFlask, arguments: t.Any, policy: str
+) -> None:
+    app.get("/")(cacheable(**arguments, reason="x")(view))
+
+    assert_stored(answer(app), policy)
+    assert_stored(answer(app, "/", "HEAD"), policy)
+    assert_stored(answer(ProxyFix(app.wsgi_app)), policy)
+
+
+async def coroutine() -> str:
+    return "x"
+
+
+def generator() -> Iterator[str]:
+    yield "x"
+
+
+class Callable_:
+    def __call__(self) -> str:
+        return "x"
+
+
+class Page(MethodView):
+    decorators: t.ClassVar = [hourly]
+
+    def get(self) -> str:
+        return "x"
+
+
+VIEWS: dict[str, Callable[[], t.Any]] = {
+    "function": lambda: hourly(view),
+    "coroutine": lambda: hourly(coroutine),
+    "generator": lambda: hourly(generator),
+    "lambda": lambda: hourly(lambda: "x"),
+    "partial": lambda: hourly(functools.partial(lambda x: x, "x")),
+    "callable-object": lambda: hourly(Callable_()),
+    "view-class": lambda: Page.as_view("page"),
+    "bound-method": lambda: hourly(Callable_().__call__),
+    "below-a-wrapper": lambda: wraps(hourly(view)),
+    "above-a-wrapper": lambda: hourly(wraps(view)),
+}
+
+
+def wraps(view: t.Any) -> t.Any:
+    @functools.wraps(view)
+    def wrapper(**kwargs: t.Any) -> t.Any:
+        return view(**kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("form", VIEWS)
+@pytest.mark.parametrize("register", ["add_url_rule", "view_functions"])
+def test_cacheable_opens_every_form_of_view(
+    app: NoCacheFlask, form: str, register: str
+) -> None:
+    if register == "add_url_rule":
+        app.add_url_rule("/", "page", VIEWS[form]())
+    else:
+        app.add_url_rule("/", "page")
+        app.view_functions["page"] = VIEWS[form]()
+
+    got = answer(app)
+
+    assert got.body == b"x"
+    assert_stored(got, HOUR)
+
+
+RETURNED: dict[str, tuple[t.Any, int]] = {
+    "text": ("x", 200),
+    "json": ({"x": 1}, 200),
+    "list": ([1], 200),
+    "bytes": (b"x", 200),
+    "tuple": (("x", 203, {"X-Y": "z"}), 203),
+    "stream": (iter(["", "x"]), 200),
+    "nothing": ("", 200),
+    "public": (Response("x", headers={"Cache-Control": "public, max-age=9"}), 200),
+    "expires": (Response("x", headers={"Expires": "0"}), 200),
+    "targeted": (Response("x", headers={"CDN-Cache-Control": "max-age=9"}), 200),
+    "surrogate": (Response("x", headers={"surrogate-control": "max-age=9"}), 200),
+    "stamp": (Response("x", headers={"Nocache-Stamp": "0"}), 200),
+    "many": (Response("x", headers=[("Cache-Control", "a"), ("Pragma", "b")]), 200),
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED)
+def test_cacheable_writes_its_policy_over_what_the_view_wrote(
+    app: NoCacheFlask, returned: str
+) -> None:
+    rv, status = RETURNED[returned]
+    app.get("/")(hourly(lambda: rv))
+
+    got = answer(app)
+
+    assert got.status == status
+    assert_stored(got, HOUR)
+
+
+def test_cacheable_gives_the_conditions_back(app: NoCacheFlask) -> None:
+    def tagged() -> Response:
+        return Response("x", headers={"ETag": '"1"'})
+
+    app.get("/")(hourly(tagged))
+
+    fresh = answer(app)
+    assert_stored(fresh, HOUR, validators=("ETag",))
+    for method in ("GET", "HEAD"):
+        unchanged = answer(app, "/", method, headers={"If-None-Match": '"1"'})
+        assert (unchanged.status, unchanged.body) == (304, b"")
+        assert_stored(unchanged, HOUR, validators=("ETag",))
+    assert answer(app, headers={"If-None-Match": '"2"'}).status == 200
+
+
+def test_cacheable_view_sees_its_conditions(app: NoCacheFlask) -> None:
+    def seen() -> list[object]:
+        return [
+            request.if_none_match.to_header(),
+            str(request.if_modified_since.year),  # type: ignore[union-attr]
+            request.if_range.etag,
+            request.range.to_header(),  # type: ignore[union-attr]
+            request.headers["If-None-Match"],
+        ]
+
+    # what a hook has read is not what the view reads
+    app.before_request(
+        lambda: (
+            (request.if_none_match, request.if_modified_since, request.range)[3:]
+            or request.if_range.etag
+        )
+    )
+    app.get("/")(hourly(seen))
+
+    sent = {"If-None-Match": '"1"', "If-Range": '"2"', "Range": "bytes=0-1"}
+    sent["If-Modified-Since"] = CONDITIONS["If-Modified-Since"]
+    got = answer(app, headers=sent)
+
+    assert got.status == 200
+    assert b'["\\"1\\"","2100","2","bytes=0-1","\\"1\\""]' in got.body
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": 'W/"1"'}, 304),
+        ({"If-None-Match": '"2"'}, 200),
+        ({"If-Modified-Since": CONDITIONS["If-Modified-Since"]}, 304),
+        ({"Range": "bytes=0-3"}, 206),
+        ({"Range": "bytes=0-3", "If-Range": '"1"'}, 206),
+        ({"Range": "bytes=0-3", "If-Range": '"2"'}, 200),
+    ],
+)
+def test_cacheable_file_answers_conditions(
+    app: NoCacheFlask, headers: dict[str, str], status: int
+) -> None:
+    app.get("/")(hourly(lambda: send_file("static/page.css", etag="1", max_age=9)))
+
+    got = answer(app, headers=headers)
+
+    assert got.status == status
+    assert_stored(got, HOUR, validators=VALIDATORS[:1] if status == 304 else VALIDATORS)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Range": "bytes=999-"}, 416), ({"If-Match": '"2"'}, 412)],
+)
+def test_cacheable_file_that_cannot_be_sent_is_not_stored(
+    app: NoCacheFlask, headers: dict[str, str], status: int
+) -> None:
+    app.get("/")(hourly(lambda: send_file("static/page.css", etag="1")))
+
+    got = answer(app, headers=headers)
+
+    assert got.status == status
+    assert_not_stored(got)
+
+
+# Flask's own static files
+
+
+@pytest.mark.parametrize("prefix", ["", "/plain"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-Modified-Since": CONDITIONS["If-Modified-Since"]}, 304),
+        ({"Range": "bytes=0-3"}, 206),
+    ],
+)
+def test_static_file_is_stored_and_revalidated(
+    app: NoCacheFlask, prefix: str, headers: dict[str, str], status: int
+) -> None:
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 43200
+    folder = Path(app.root_path, "static")
+    plain = Blueprint("plain", "kit_app", url_prefix="/plain", static_folder=folder)
+    app.register_blueprint(plain)
+
+    for method in ("GET", "HEAD"):
+        got = answer(app, f"{prefix}/static/page.css", method, headers=headers)
+        assert got.status == status
+        kept = VALIDATORS[:1] if status == 304 else VALIDATORS
+        assert_stored(got, "no-cache", validators=kept)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status"),
+    [
+        ("gone.css", "GET", {}, 404),
+        ("gone.css", "GET", CONDITIONS, 404),
+        ("page.css", "GET", {"Range": "bytes=999-"}, 416),
+        ("page.css", "POST", {}, 405),
+        ("page.css", "OPTIONS", {}, 200),
+        ("", "GET", {}, 404),
+    ],
+)
+def test_static_file_that_is_not_sent_is_not_stored(
+    app: NoCacheFlask, path: str, method: str, headers: dict[str, str], status: int
+) -> None:
+    got = answer(app, f"/static/{path}", method, headers=headers)
+
+    assert got.status == status
+    assert_not_stored(got)
+
+
+# declared cacheable, but this answer is not to be stored
+
+
+CLOSED: list[Build] = []
+
+
+def closed(build: Build) -> Build:
+    CLOSED.append(build)
+    return build
+
+
+@closed
+def set_cookie(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: ("x", {"Set-Cookie": "a=1"})))
+
+
+@closed
+def set_cookie_in_odd_case(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: ("x", {"SET-COOKIE": "a=1"})))
+
+
+@closed
+def session_is_saved(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: str(session.setdefault("user", 1))))
+
+
+@closed
+def after_request_sets_a_cookie(app: NoCacheFlask) -> t.Any:
+    @app.after_request
+    def track(response: Response) -> Response:
+        response.set_cookie("a", "1")
+        return response
+
+    app.get("/")(hourly(view))
+
+
+@closed
+def returned_404(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: ("x", 404)))
+
+
+@closed
+def returned_301(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: redirect("/elsewhere", 301)))
+
+
+@closed
+def returned_204(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: ("", 204)))
+
+
+@closed
+def returned_201(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: ("x", 201)))
+
+
+@closed
+def aborted(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: abort(404)))
+
+
+@closed
+def aborted_with_a_response(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: abort(Response("x"))))
+
+
+@closed
+def failed(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: str(1 / 0)))
+
+
+@closed
+def error_handler_answered(app: NoCacheFlask) -> t.Any:
+    app.register_error_handler(ZeroDivisionError, lambda e: "x")
+    app.get("/")(hourly(lambda: str(1 / 0)))
+
+
+@closed
+def generator_failed(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(lambda: (str(1 / n) for n in (0, 1))))
+
+
+@closed
+def after_request_failed(app: NoCacheFlask) -> t.Any:
+    app.after_request(lambda response: 1 / 0)  # type: ignore[arg-type,return-value]
+    app.get("/")(hourly(view))
+
+
+@closed
+def after_request_answered_anew(app: NoCacheFlask) -> t.Any:
+    app.after_request(lambda response: Response("x"))
+    app.get("/")(hourly(view))
+
+
+@closed
+def before_request_answered(app: NoCacheFlask) -> t.Any:
+    app.before_request(lambda: "x")
+    app.get("/")(hourly(view))
+
+
+@closed
+def login_wrapper_answered(app: NoCacheFlask) -> t.Any:
+    def login_required(view: t.Any) -> t.Any:
+        return functools.wraps(view)(lambda **kw: Response("log in"))
+
+    app.get("/")(login_required(hourly(view)))
+
+
+@closed
+def login_wrapper_answered_after_the_view(app: NoCacheFlask) -> t.Any:
+    def login_required(view: t.Any) -> t.Any:
+        return functools.wraps(view)(lambda **kw: (view(), "log in")[1])
+
+    app.get("/")(login_required(hourly(view)))
+
+
+@closed
+def lost_in_a_wrapper(app: NoCacheFlask) -> t.Any:
+    declared = hourly(view)
+    app.add_url_rule("/", "page", lambda: declared())
+
+
+@closed
+def declared_above_the_route(app: NoCacheFlask) -> t.Any:
+    hourly(app.get("/")(lambda: "x"))
+
+
+@closed
+def called_by_another_view(app: NoCacheFlask) -> t.Any:
+    declared = hourly(view)
+    app.get("/other")(declared)
+    app.add_url_rule("/", "page", lambda: declared())
+
+
+@closed
+def called_by_another_cacheable_view(app: NoCacheFlask) -> t.Any:
+    other = hourly(view)
+    app.add_url_rule("/other", "other", other)
+
+    def page() -> t.Any:
+        return abort(other())
+
+    app.get("/")(cacheable(max_age=1, reason="x")(page))
+
+
+@closed
+def nocache_above(app: NoCacheFlask) -> t.Any:
+    app.get("/")(nocache(hourly(lambda: "x")))
+
+
+@closed
+def nocache_below(app: NoCacheFlask) -> t.Any:
+    app.get("/")(hourly(nocache(lambda: "x")))
+
+
+@closed
+def nocache_on_the_function_elsewhere(app: NoCacheFlask) -> t.Any:
+    def page() -> str:
+        return "x"
+
+    nocache(page)
+    app.get("/")(hourly(page))
+
+
+@closed
+def the_function_without_the_wrapper(app: NoCacheFlask) -> t.Any:
+    app.add_url_rule("/other", "other", hourly(view))
+    app.add_url_rule("/", "page", view)
+
+
+@closed
+def api_blueprint(app: NoCacheFlask) -> t.Any:
+    bp = ApiBlueprint("api", "kit_app")
+    bp.get("/")(hourly(view))
+    app.register_blueprint(bp)
+
+
+@closed
+def endpoint_of_an_api_blueprint_on_the_app(app: NoCacheFlask) -> t.Any:
+    app.register_blueprint(ApiBlueprint("api", "kit_app"))
+    app.add_url_rule("/", "api.page", hourly(view))
+
+
+@closed
+def post(app: NoCacheFlask) -> t.Any:
+    app.post("/")(hourly(view))
+    return "POST"
+
+
+@closed
+def options_answered_by_the_view(app: NoCacheFlask) -> t.Any:
+    app.route("/", methods=["OPTIONS"], provide_automatic_options=False)(hourly(view))
+    return "OPTIONS"
+
+
+@closed
+def method_overridden_to_get(app: NoCacheFlask) -> t.Any:
+    overriding(app, "GET")
+    app.get("/")(hourly(view))
+    return "POST"
+
+
+@closed
+def method_overridden_to_post(app: NoCacheFlask) -> t.Any:
+    overriding(app, "POST")
+    app.post("/")(hourly(view))
+    return "GET"
+
+
+@closed
+def view_class_method(app: NoCacheFlask) -> t.Any:
+    class Item(MethodView):
+        @hourly
+        def get(self) -> str:
+            return "x"
+
+    app.add_url_rule("/", view_func=Item.as_view("item"))
+
+
+@closed
+def replayed_by_a_cache_in_the_server(app: NoCacheFlask) -> t.Any:
+    inner, kept = app.wsgi_app, list[t.Any]()
+
+    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
+        def keep(*started: t.Any) -> t.Any:
+            kept.append(started)
+            return start_response(*kept[0])
+
+        return inner(environ, keep)
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.get("/")(hourly(view))
+    answer(app)
+
+
+@closed
+def headers_as_lists(app: NoCacheFlask) -> t.Any:
+    inner = app.wsgi_app
+
+    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
+        return inner(
+            environ,
+            lambda status, headers, *exc: start_response(
+                status, [list(h) for h in headers], *exc
+            ),
+        )
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.get("/")(hourly(view))
+
+
+@closed
+def guarded_app_called_inside(app: NoCacheFlask) -> t.Any:
+    inner = NoCacheFlask("inner")
+    inner.get("/")(hourly(view))
+    app.wsgi_app = DispatcherMiddleware(inner)  # type: ignore[method-assign]
+
+
+def overriding(app: NoCacheFlask, method: str) -> None:
+    inner = app.wsgi_app
+
+    def override(environ: t.Any, start_response: t.Any) -> t.Any:
+        environ["REQUEST_METHOD"] = method
+        return inner(environ, start_response)
+
+    app.wsgi_app = override  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("build", CLOSED, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("headers", [{}, CONDITIONS], ids=["fresh", "conditional"])
+def test_cacheable_view_is_not_stored(
+    app: NoCacheFlask, build: Build, headers: dict[str, str]
+) -> None:
+    method = build(app) or "GET"
+
+    assert_not_stored(answer(app, "/", method, headers=headers))
+
+
+# state that requests could share
+
+
+def test_cacheable_leaves_a_shared_response_as_it_is(app: NoCacheFlask) -> None:
+    shared = Response("x", headers={"ETag": '"1"'})
+    before = [*shared.headers]
+    app.add_url_rule("/open", "open", hourly(lambda: shared))
+    app.add_url_rule("/closed", "closed", lambda: shared)
+
+    assert_stored(answer(app, "/open"), HOUR, validators=("ETag",))
+    assert answer(app, "/open", headers={"If-None-Match": "*"}).status == 304
+    assert_not_stored(answer(app, "/closed"))
+    assert [*shared.headers] == before
+    assert shared.status_code == 200
+
+
+def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> None:
+    shared = Response("x")
+    app.add_url_rule("/open", "open", hourly(lambda: shared))
+    app.add_url_rule("/closed", "closed", lambda: shared)
+    app.add_url_rule("/nocache", "nocache", nocache(lambda: shared))
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = ["/open", "/closed", "/nocache"] * 100
+        answers = list(pool.map(lambda path: (path, answer(app, path)), paths))
+
+    for path, got in answers:
+        if path == "/open":
+            assert_stored(got, HOUR)
+        else:
+            assert_not_stored(got)
+
+
+def test_cacheable_keeps_vary(app: NoCacheFlask) -> None:
+    app.secret_key = "x"
+    app.get("/")(hourly(lambda: session.get("user", "x")))
+
+    got = answer(app)
+
+    assert_stored(got, HOUR)
+    assert got.get("Vary") == "Cookie"
+
+
+def test_cacheable_view_of_a_mounted_app_is_stored(app: NoCacheFlask) -> None:
+    # mounted by its inner callable it shares the guard that is outside
+    inner = NoCacheFlask("inner")
+    inner.get("/")(hourly(view))
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/inner": inner.wsgi_app})  # type: ignore[method-assign]
+
+    assert_stored(answer(app, "/inner/"), HOUR)
+    assert_not_stored(answer(app, "/inner/nowhere"))
+
+
+def test_cacheable_is_stored_through_a_middleware(app: NoCacheFlask) -> None:
+    inner = app.wsgi_app
+    app.wsgi_app = lambda environ, start: inner({**environ}, start)  # type: ignore[method-assign]
+    app.get("/")(hourly(lambda: Response("x", headers={"ETag": '"1"'})))
+
+    assert_stored(answer(app), HOUR, validators=("ETag",))
+    assert answer(app, headers={"If-None-Match": "*"}).status == 304
+
+
+def test_one_declaration_declares_each_view_apart(app: NoCacheFlask) -> None:
+    one, other = hourly(lambda: "x"), hourly(lambda: "x")
+    app.add_url_rule("/one", "one", one)
+    app.add_url_rule("/other", "other", lambda: other())
+
+    assert_stored(answer(app, "/one"), HOUR)
+    assert_not_stored(answer(app, "/other"))
+
+
+# an ETag kept for If-Match
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_nocache_keeps_an_etag_that_is_asked_for(
+    app: NoCacheFlask, method: str
+) -> None:
+    def tagged() -> Response:
+        headers = {"ETag": '"1"', "Last-Modified": "x", "CDN-Cache-Control": "x"}
+        return Response("x", headers=headers)
+
+    methods = ["GET", "PUT"]
+    app.route("/", methods=methods)(nocache(etag=True)(tagged))
+
+    got = answer(app, "/", method)
+
+    assert_not_stored(got, beside=[("ETag", '"1"')])
+
+
+def test_nocache_with_etag_never_answers_304(app: NoCacheFlask) -> None:
+    def tagged() -> Response:
+        return Response("x", headers={"ETag": '"1"'}).make_conditional(request)  # type: ignore[return-value]
+
+    app.get("/")(nocache(etag=True)(tagged))
+
+    got = answer(app, headers=CONDITIONS)
+    assert got.status == 200
+    assert_not_stored(got, beside=[("ETag", '"1"')])
+    assert answer(app, headers={"If-Match": '"2"'}).status == 412
+
+
+def test_nocache_keeps_no_etag_of_another_answer(app: NoCacheFlask) -> None:
+    def missing() -> t.NoReturn:
+        abort(Response("x", headers={"ETag": '"1"'}))
+
+    app.get("/")(nocache(etag=True)(missing))
+
+    assert_not_stored(answer(app))
