@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from flask.testing import FlaskCliRunner
 
 
@@ -27,6 +28,16 @@ def test_no_answer_may_be_stored(app: Flask, kit: ModuleType) -> None:
     found = import_module(f"{kit.__name__}.wire").drive(app)
 
     assert not found, "\n" + "\n".join(map(str, found))
+
+
+def test_headers_are_exact(client: FlaskClient) -> None:
+    headers = client.get("/no-such-path").headers
+
+    assert headers.getlist("Cache-Control") == [
+        "no-store, no-cache, must-revalidate, private, max-age=0"
+    ]
+    assert headers.getlist("Expires") == ["Thu, 01 Jan 1970 00:00:00 GMT"]
+    assert headers.getlist("Pragma") == ["no-cache"]
 
 
 def test_command_is_silent(runner: FlaskCliRunner) -> None:

@@ -1,0 +1,91 @@
+"""What a document lists, a test counts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import KIT
+from conftest import Project
+from conftest import QUESTIONS
+from conftest import ROOT
+from conftest import TEMPLATE
+
+README = (ROOT / "README.md").read_text("utf-8")
+FINDING = re.compile(r'"(NC\d{3})": Kind\(\s*"([a-z0-9-]+)"')
+HEADERS = """\
+Cache-Control: no-store, no-cache, must-revalidate, private, max-age=0
+Expires: Thu, 01 Jan 1970 00:00:00 GMT
+Pragma: no-cache
+"""
+
+
+def test_readme_lists_every_option() -> None:
+    asked = [name for name in QUESTIONS if not name.startswith("_")]
+
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == asked
+
+
+def test_readme_names_every_choice() -> None:
+    for name in ("license", "code_host"):
+        row = next(line for line in README.splitlines() if f"| `{name}` |" in line)
+        assert all(choice in row for choice in QUESTIONS[name])
+
+
+def test_readme_names_existing_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+
+    for target in re.findall(r"^make ([\w-]+)", README, re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_readme_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_readme_finding_is_worded_as_printed() -> None:
+    catalogue = (KIT / "findings.py").read_text("utf-8")
+    printed = README.partition("exit code: 1")[2].partition("```")[0]
+
+    for text in re.findall(r"(?:countries'|hint:) (.+)", printed):
+        assert text in catalogue
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/caching.md"])
+def test_headers_are_shown_as_sent(baked: Project, document: str) -> None:
+    shown = README if document == "README.md" else baked.read(document)
+
+    assert HEADERS in shown
+    sent = (TEMPLATE / "tests" / "test_route_audit.py").read_text("utf-8")
+    assert all(line.partition(": ")[2] in sent for line in HEADERS.splitlines())
+
+
+def test_caching_md_lists_every_finding(baked: Project) -> None:
+    catalogue = (KIT / "findings.py").read_text("utf-8")
+    listed = re.findall(
+        r"^\| (NC\d{3}) \| ([a-z0-9-]+) \|", baked.read("docs/caching.md"), re.M
+    )
+
+    assert listed == FINDING.findall(catalogue)
+
+
+def test_review_checklist_names_every_finding(baked: Project) -> None:
+    catalogue = (KIT / "findings.py").read_text("utf-8")
+
+    for id, _ in FINDING.findall(catalogue):
+        assert id in baked.read("docs/review-checklist.md")
+
+
+def test_service_readme_lists_every_command(baked: Project) -> None:
+    targets = re.findall(r"^(\w+):.*  ## ", baked.read("Makefile"), re.MULTILINE)
+    listed = re.findall(r"^\| `make (\w+)", baked.read("README.md"), re.MULTILINE)
+
+    assert listed == [t for t in targets if t != "help"]
+
+
+def test_service_readme_lists_every_variable(baked: Project) -> None:
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", baked.read("README.md"), re.MULTILINE)
+    shown = re.findall(r"^#? ?([A-Z_]+)=", baked.read(".env.example"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(shown)
