@@ -3,7 +3,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import IncompleteRead
 from pathlib import Path
+from wsgiref.util import FileWrapper
+from wsgiref.validate import validator
 
 import pytest
 from flask import abort
@@ -30,7 +34,12 @@ from .wsgi import Answer
 from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import environ_of
+from .wsgi import exchange
+from .wsgi import fetch
 from .wsgi import guarded
+from .wsgi import NO_STORE
+from .wsgi import served
 
 Case = Callable[[NoCacheFlask], tuple[dict[str, t.Any], int]]
 CASES: list[Case] = []
@@ -814,3 +823,452 @@ def test_cdn_headers_go_with_every_exit(app: NoCacheFlask, build: Case) -> None:
     assert got.status == status
     cdn = {("CDN-Cache-Control", "no-store"), ("Surrogate-Control", "no-store")}
     assert_not_stored(got, beside=[*cdn, ("X-Accel-Expires", "0")])
+
+
+# through real servers
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "werkzeug"])
+@pytest.mark.parametrize("prepare", ["app", "wsgi_app"])
+def test_server_sends_the_headers(app: NoCacheFlask, server: str, prepare: str) -> None:
+    api(app)
+    entry = app if prepare == "app" else ProxyFix(app.wsgi_app)
+
+    with served(entry, server) as connection:
+        for path, status in [("/api/items", 200), ("/api/nowhere", 404)]:
+            got = fetch(connection, path)
+            assert got.status == status
+            assert_not_stored(got)
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "werkzeug"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        generator_fails_before_the_first_byte,
+        middleware_fails,
+        middleware_fails_after_start,
+        middleware_fails_late,
+        middleware_starts_twice,
+        middleware_writes,
+        view_answers_304,
+    ],
+    ids=lambda build: build.__name__,
+)
+def test_failure_is_answered_through_a_server(
+    app: NoCacheFlask, build: Case, server: str
+) -> None:
+    asked, status = build(app)
+
+    with served(app, server) as connection:
+        got = fetch(connection, asked["path"], asked["method"])
+
+    assert got.status == status
+    assert_not_stored(got)
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "werkzeug"])
+def test_failure_after_the_first_byte_breaks_the_answer_off(
+    app: NoCacheFlask, server: str
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x"
+        fail()
+
+    app.get("/")(lambda: Response(chunks(), headers={"Content-Length": "2"}))
+
+    with served(app, server) as connection:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        assert_not_stored(Answer(response.status, response.getheaders(), b""))
+        with pytest.raises(IncompleteRead):
+            response.read()
+
+
+def test_replaced_answer_reaches_the_server_with_its_cause(app: NoCacheFlask) -> None:
+    # by exc_info a server that has sent the headers knows that it is too late
+    def chunks() -> Iterator[bytes]:
+        fail()
+        yield b"x"
+
+    app.get("/")(lambda: Response(chunks()))
+    started: list[tuple[str, type[BaseException] | None]] = []
+
+    def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> None:
+        started.append((status[:3], exc_info and exc_info[0]))
+
+    list(app(environ_of(), start_response))
+
+    assert started == [("200", None), ("500", LookupError)]
+
+
+def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
+    def middleware(environ: t.Any, start_response: t.Any) -> t.NoReturn:
+        start_response("200 OK", [])(b"x")
+        fail()
+
+    app.wsgi_app = middleware  # type: ignore[assignment,method-assign]
+
+    with pytest.raises(LookupError):
+        answer(app)
+
+
+@pytest.mark.parametrize("path", ["/static/page.css", "/file"])
+def test_file_is_left_to_the_servers_wrapper(app: NoCacheFlask, path: str) -> None:
+    app.get("/file")(lambda: send_file("static/page.css"))
+    environ = environ_of(path) | {"wsgi.file_wrapper": FileWrapper}
+
+    body = app(environ, lambda *args: None)
+
+    assert type(body) is FileWrapper
+    body.close()
+    got = exchange(app, environ_of(path) | {"wsgi.file_wrapper": FileWrapper})
+    assert got.body == b"p { color: red }"
+    if path == "/file":
+        assert_not_stored(got)
+
+
+def test_body_is_closed_once(app: NoCacheFlask) -> None:
+    closed: list[str] = []
+
+    def view() -> Response:
+        response = Response(iter(["x", "y"]))
+        response.call_on_close(lambda: closed.append("x"))
+        return response
+
+    app.get("/")(view)
+
+    assert answer(app).body == b"xy"
+    assert closed == ["x"]
+
+
+def test_body_is_closed_after_a_failure(app: NoCacheFlask) -> None:
+    closed: list[str] = []
+
+    def view() -> Response:
+        response = Response(str(1 // n) for n in (0,))
+        response.call_on_close(lambda: closed.append("x"))
+        return response
+
+    app.get("/")(view)
+
+    assert answer(app).status == 500
+    assert closed == ["x"]
+
+
+def test_stream_is_not_read_ahead(app: NoCacheFlask) -> None:
+    made: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        for n in range(3):
+            made.append(n)
+            yield b"x"
+
+    app.get("/")(lambda: Response(chunks()))
+
+    body = iter(app(environ_of(), lambda *args: None))
+
+    assert (next(body), made) == (b"x", [0])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize(
+    "build", [api_route, unhandled, not_found, generator_fails_before_the_first_byte]
+)
+def test_guard_keeps_to_wsgi(app: NoCacheFlask, build: Case, method: str) -> None:
+    asked, _ = build(app)
+    environ = environ_of(asked["path"], method) | {"QUERY_STRING": ""}
+
+    got = exchange(validator(app), environ)
+
+    assert_not_stored(got)
+
+
+# modes
+
+
+@pytest.mark.parametrize(
+    ("mode", "raises"),
+    [
+        ({}, False),
+        ({"DEBUG": True}, True),
+        ({"TESTING": True}, True),
+        ({"PROPAGATE_EXCEPTIONS": True}, True),
+        ({"DEBUG": True, "PROPAGATE_EXCEPTIONS": False}, False),
+        ({"TESTING": True, "PROPAGATE_EXCEPTIONS": False}, False),
+    ],
+)
+@pytest.mark.parametrize("build", [middleware_fails, unhandled, view_answers_304])
+def test_exception_leaves_where_flask_lets_it(
+    app: NoCacheFlask, mode: dict[str, bool], raises: bool, build: Case
+) -> None:
+    app.config.update({"PROPAGATE_EXCEPTIONS": None} | mode)
+    build(app)
+
+    if raises:
+        with pytest.raises((LookupError, RuntimeError)):
+            answer(app)
+    else:
+        assert_not_stored(answer(app))
+
+
+@pytest.mark.parametrize("mode", ["DEBUG", "TESTING", "PROPAGATE_EXCEPTIONS"])
+@pytest.mark.parametrize(
+    "build", [api_route, not_found, view_writes_headers, slash_redirect]
+)
+def test_no_mode_turns_the_guard_off(app: NoCacheFlask, mode: str, build: Case) -> None:
+    app.config[mode] = True
+    asked, status = build(app)
+
+    got = ask(app, **asked)
+
+    assert got.status == status
+    assert_not_stored(got)
+
+
+def test_failure_is_logged_with_its_cause(
+    app: NoCacheFlask, caplog: pytest.LogCaptureFixture
+) -> None:
+    middleware_fails(app)
+
+    got = answer(app, "/a/b", "POST")
+
+    assert got.body == b"Internal Server Error\n"
+    assert got.get("Content-Type") == "text/plain; charset=utf-8"
+    assert got.get("Content-Length") == "22"
+    [record] = caplog.records
+    assert record.getMessage() == "Exception on /a/b [POST]"
+    assert record.exc_info is not None
+    assert record.exc_info[0] is LookupError
+
+
+def test_304_of_a_view_is_logged_with_the_request(
+    app: NoCacheFlask, caplog: pytest.LogCaptureFixture
+) -> None:
+    view_answers_304(app)
+
+    answer(app)
+
+    assert "GET / answered 304" in caplog.text
+    assert "@cacheable" in caplog.text
+
+
+def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
+    middleware_fails(app)
+
+    assert answer(app, "/", "HEAD").body == b""
+
+
+# the request
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions_never_reach_the_app(app: NoCacheFlask, method: str) -> None:
+    seen: list[str] = []
+
+    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
+        seen.extend(name for name in environ if "IF_" in name or "RANGE" in name)
+        return inner(environ, start_response)
+
+    inner, app.wsgi_app = app.wsgi_app, middleware  # type: ignore[method-assign]
+    sent = CONDITIONS | {"If-Range": '"1"', "Range": "bytes=0-1"}
+
+    answer(app, "/", method, headers=sent | {"If-Match": "*"})
+
+    assert seen == ["HTTP_IF_MATCH"]
+
+
+def test_preconditions_and_a_bare_range_reach_the_app(app: NoCacheFlask) -> None:
+    sent = {"If-Match": '"1"', "Range": "bytes=0-1"}
+    sent["If-Unmodified-Since"] = CONDITIONS["If-Modified-Since"]
+    app.get("/")(lambda: [request.headers[name] for name in sent])
+
+    got = answer(app, headers=sent)
+
+    assert got.status == 200
+    assert b"bytes=0-1" in got.body
+
+
+@pytest.mark.parametrize(
+    "stamp", ["", "0", "0123456789abcdef", "None"], ids=lambda stamp: stamp or "empty"
+)
+def test_client_cannot_stamp_an_answer(app: NoCacheFlask, stamp: str) -> None:
+    app.get("/")(lambda: reply(*request.args.items()))
+
+    got = answer(app, query_string={"Nocache-Stamp": stamp})
+
+    assert_not_stored(got)
+
+
+def test_stamp_never_leaves_the_app(app: NoCacheFlask) -> None:
+    stamps: list[str] = []
+
+    @app.after_request
+    def look(response: Response) -> Response:
+        stamps.append(response.headers["Nocache-Stamp"])
+        return response
+
+    app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
+
+    got = [answer(app), answer(app)]
+
+    assert len(set(stamps)) == 2
+    assert not any(stamp in str(a.headers) for a in got for stamp in stamps)
+
+
+def test_stamp_of_another_request_opens_nothing(app: NoCacheFlask) -> None:
+    stamps: list[str] = []
+
+    @app.after_request
+    def replay(response: Response) -> Response:
+        stamps.append(response.headers["Nocache-Stamp"])
+        return reply(("Nocache-Stamp", stamps[0]))
+
+    app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
+    answer(app)
+
+    assert_not_stored(answer(app))
+
+
+# apps beside and inside each other
+
+
+def test_guarded_app_is_guarded_inside_a_plain_one(app: NoCacheFlask) -> None:
+    plain = Flask("plain")
+    plain.wsgi_app = DispatcherMiddleware(plain.wsgi_app, {"/in": app.wsgi_app})  # type: ignore[method-assign]
+
+    got = answer(plain, "/in/nowhere")
+
+    assert got.status == 404
+    assert_not_stored(got)
+
+
+def test_two_apps_do_not_mix_their_answers(app: NoCacheFlask) -> None:
+    other = NoCacheFlask("other")
+    other.get("/")(cacheable(max_age=60, public=True, reason="x")(lambda: "x"))
+    app.get("/")(lambda: answer(other).get("Cache-Control") or "")
+
+    got = answer(app)
+
+    assert got.body == b"public, max-age=60"
+    assert_not_stored(got)
+
+
+def test_guard_keeps_what_is_not_for_caches(app: NoCacheFlask) -> None:
+    kept = [
+        ("Content-Type", "text/plain"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+        ("Vary", "Cookie"),
+        ("Clear-Site-Data", '"cache"'),
+        ("Content-Length", "1"),
+    ]
+    app.wsgi_app = raw(*kept)  # type: ignore[method-assign]
+
+    assert answer(app).headers == [*kept, *NO_STORE]
+
+
+def test_guard_writes_no_list_that_the_app_holds(app: NoCacheFlask) -> None:
+    headers = [*HOSTILE]
+
+    def middleware(environ: t.Any, start_response: t.Any) -> list[bytes]:
+        start_response("200 OK", headers)
+        headers.append(("Cache-Control", "public"))
+        return [b"x"]
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+
+    assert_not_stored(answer(app))
+    assert headers == [*HOSTILE, ("Cache-Control", "public")]
+
+
+def test_threads_answer_each_their_own_request(app: NoCacheFlask) -> None:
+    opened = cacheable(max_age=60, reason="x")(lambda n: n)
+    app.add_url_rule("/open/<n>", "open", opened)
+    app.add_url_rule("/closed/<n>", "closed", lambda n: n)
+
+    def check(n: int) -> None:
+        stored, other = answer(app, f"/open/{n}"), answer(app, f"/closed/{n}")
+        assert stored.get("Cache-Control") == "private, max-age=60"
+        assert stored.body == other.body == str(n).encode()
+        assert_not_stored(other)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(check, range(200)))
+
+
+# defects
+
+
+@pytest.mark.xfail(strict=True, reason="a stamp is '' until the view has returned")
+@pytest.mark.parametrize("how", ["abort", "error-handler", "after-request"])
+def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
+    def view() -> t.NoReturn:
+        abort(stamped if how == "abort" else 404)
+
+    stamped = reply(("Nocache-Stamp", ""))
+    if how == "error-handler":
+        app.register_error_handler(404, lambda e: stamped)
+    if how == "after-request":
+        app.after_request(lambda response: stamped)
+    app.get("/")(cacheable(max_age=60, public=True, reason="x")(view))
+
+    assert_not_stored(answer(app))
+
+
+@pytest.mark.xfail(strict=True, reason="the key of a finished exchange opens wsgi_app")
+def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
+    def retrying(environ: t.Any, start_response: t.Any) -> t.Any:
+        app.wsgi_app(environ, lambda *args: None).close()  # type: ignore[attr-defined]
+        return app.wsgi_app(environ, start_response)
+
+    assert_not_stored(answer(retrying, "/nowhere"))
+
+
+@pytest.mark.xfail(strict=True, reason="the answer forwarded to brings its stamp along")
+def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
+    app: NoCacheFlask,
+) -> None:
+    app.get("/open")(cacheable(max_age=60, public=True, reason="x")(lambda: "x"))
+    bp = ApiBlueprint("api", "kit_app", url_prefix="/api")
+
+    @bp.get("/forward")
+    def forward() -> Response:
+        environ = request.environ | {"PATH_INFO": "/open"}
+        return Response.from_app(app.wsgi_app, environ)  # type: ignore[return-value]
+
+    app.register_blueprint(bp)
+
+    assert_not_stored(answer(app, "/api/forward"))
+
+
+@pytest.mark.xfail(strict=True, reason="If-None-Match is withheld from every method")
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE"])
+def test_precondition_of_a_write_reaches_the_view(
+    app: NoCacheFlask, method: str
+) -> None:
+    # "create, unless there is one already", RFC 9110 13.1.2: a 412, never a 304
+    app.route("/", methods=[method])(
+        lambda: ("", 412 if request.if_none_match else 201)
+    )
+
+    got = answer(app, "/", method, headers={"If-None-Match": "*"})
+
+    assert got.status == 412
+    assert_not_stored(got)
+
+
+@pytest.mark.xfail(strict=True, reason="conditions given back outlive a failed view")
+def test_error_page_for_a_missing_static_file_answers_conditions(
+    app: NoCacheFlask,
+) -> None:
+    # as a single-page app answers every unknown path
+    def index(error: object) -> t.Any:
+        return reply(("ETag", '"1"')).make_conditional(request)
+
+    app.register_error_handler(404, index)
+
+    got = answer(app, "/static/gone.css", headers=CONDITIONS)
+
+    assert got.status == 200
+    assert_not_stored(got)

@@ -1,7 +1,45 @@
 from __future__ import annotations
 
+import functools
+import inspect
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+
 import pytest
+from flask import abort
+from flask import Blueprint
+from flask import Flask
+from flask import request
+from flask import Response
+from flask.views import MethodView
+from flask.views import View
+from nocache import ApiBlueprint
 from nocache import cacheable
+from nocache import nocache
+from nocache import NoCacheFlask
+from nocache import routes
+
+from .wsgi import answer
+from .wsgi import assert_not_stored
+from .wsgi import CONDITIONS
+from .wsgi import read_by_caches
+
+minute = cacheable(max_age=60, reason="x")
+
+
+@pytest.fixture
+def bare() -> Flask:
+    """A Flask app without the guard, as most are."""
+    app = Flask("bare")
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    return app
+
+
+def policy(app: Flask, endpoint: str = "page") -> str:
+    """Return the policy that is listed for an endpoint."""
+    [found] = {r.policy for r in routes(app) if r.endpoint == endpoint}
+    return found
 
 
 @pytest.mark.parametrize(
@@ -23,3 +61,440 @@ def test_cacheable_refuses_bad_arguments(
 ) -> None:
     with pytest.raises(error, match=culprit):
         cacheable(**arguments)
+
+
+def test_cacheable_takes_no_positional_arguments() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        cacheable(60, True, "x")
+
+
+class Page(MethodView):
+    def get(self) -> str:
+        return "x"
+
+
+@pytest.mark.parametrize("decorator", [nocache, nocache(etag=True), minute])
+@pytest.mark.parametrize("target", [Page, View, 1, "x", None, ("x", 200)])
+def test_declaration_refuses_what_is_no_view(decorator: t.Any, target: object) -> None:
+    if target is None and decorator is nocache:
+        return  # nocache(None) is nocache()
+    with pytest.raises(TypeError, match="'decorators'|expected a view function"):
+        decorator(target)
+
+
+def test_class_is_refused_with_the_place_for_the_decorator() -> None:
+    with pytest.raises(TypeError, match="'Page' is a class.* 'decorators'"):
+        nocache(Page)
+
+
+# what every form of view keeps
+
+
+def function(id: int, *, part: str = "all") -> str:
+    """Show a page."""
+    return f"{id}"
+
+
+async def coroutine(id: int, *, part: str = "all") -> str:
+    """Show a page."""
+    return f"{id}"
+
+
+def generator(id: int, *, part: str = "all") -> Iterator[str]:
+    """Show a page."""
+    yield f"{id}"
+
+
+class Thing:
+    def __call__(self, id: int, *, part: str = "all") -> str:
+        """Show a page."""
+        return f"{id}"
+
+    method = __call__
+
+
+class Item(MethodView):
+    def get(self, id: int) -> str:
+        return f"{id}"
+
+
+class AsyncItem(MethodView):
+    async def get(self, id: int) -> str:
+        return f"{id}"
+
+
+def as_view(decorator: t.Any, view_class: type[View]) -> t.Any:
+    decorated = type("Item", (view_class,), {"decorators": [decorator]})
+    return t.cast("type[View]", decorated).as_view("page")
+
+
+FORMS: dict[str, Callable[[t.Any], t.Any]] = {
+    "function": lambda decorator: decorator(function),
+    "coroutine": lambda decorator: decorator(coroutine),
+    "generator": lambda decorator: decorator(generator),
+    "lambda": lambda decorator: decorator(lambda id: f"{id}"),
+    "partial": lambda decorator: decorator(functools.partial(function, part="x")),
+    "partial-coroutine": lambda d: d(functools.partial(coroutine, part="x")),
+    "callable-object": lambda decorator: decorator(Thing()),
+    "bound-method": lambda decorator: decorator(Thing().method),
+    "view-class": lambda decorator: as_view(decorator, Item),
+    "async-view-class": lambda decorator: as_view(decorator, AsyncItem),
+    "as-view": lambda decorator: decorator(Item.as_view("page")),
+}
+DECORATORS = {
+    "nocache": nocache,
+    "nocache-call": nocache(),
+    "nocache-etag": nocache(etag=True),
+    "cacheable": minute,
+}
+
+
+@pytest.mark.parametrize("register", ["route", "add_url_rule", "view_functions"])
+@pytest.mark.parametrize("decorator", DECORATORS)
+@pytest.mark.parametrize("form", FORMS)
+def test_declaration_reaches_the_wire_and_the_list(
+    app: NoCacheFlask, form: str, decorator: str, register: str
+) -> None:
+    view = FORMS[form](DECORATORS[decorator])
+    if register == "route":
+        app.get("/<int:id>", endpoint="page")(view)
+    else:
+        app.add_url_rule(
+            "/<int:id>", "page", view if register != "view_functions" else None
+        )
+        app.view_functions["page"] = view
+
+    got = answer(app, "/7")
+
+    assert (got.status, got.body) == (200, b"7")
+    if decorator == "cacheable":
+        assert policy(app) == got.get("Cache-Control") == "private, max-age=60"
+    else:
+        assert policy(app) == "no-store"
+        assert_not_stored(got)
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+@pytest.mark.parametrize("view", [function, coroutine, generator])
+def test_declaration_keeps_name_signature_and_types(
+    view: t.Any, decorator: str
+) -> None:
+    declared = DECORATORS[decorator](view)
+
+    assert declared.__name__ == view.__name__
+    assert declared.__module__ == view.__module__
+    assert declared.__doc__ == view.__doc__
+    assert inspect.signature(declared) == inspect.signature(view)
+    assert t.get_type_hints(declared) == t.get_type_hints(view)
+    assert inspect.iscoroutinefunction(declared) == inspect.iscoroutinefunction(view)
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+def test_declaration_keeps_the_view_class(decorator: str) -> None:
+    view: t.Any = as_view(DECORATORS[decorator], Item)
+
+    assert issubclass(view.view_class, Item)
+    assert view.methods == {"GET"}
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+def test_declared_view_can_be_called_outside_of_requests(decorator: str) -> None:
+    assert DECORATORS[decorator](function)(7) == "7"
+
+
+def test_declaration_lets_exceptions_through() -> None:
+    def view() -> t.NoReturn:
+        raise LookupError("x")
+
+    for decorator in DECORATORS.values():
+        with pytest.raises(LookupError):
+            t.cast("t.Any", decorator)(view)()
+
+
+# orders
+
+
+def above(decorator: t.Any) -> Callable[[Flask], None]:
+    def build(app: Flask) -> None:
+        decorator(app.get("/", endpoint="page")(lambda: "x"))
+
+    return build
+
+
+def stacked(*decorators: t.Any) -> Callable[[Flask], None]:
+    def build(app: Flask) -> None:
+        view: t.Any = lambda: "x"  # noqa: E731
+        for decorator in reversed(decorators):
+            view = decorator(view)
+        app.get("/", endpoint="page")(view)
+
+    return build
+
+
+def wraps(view: t.Any) -> t.Any:
+    return functools.wraps(view)(lambda: view())
+
+
+def hides(view: t.Any) -> t.Any:
+    return lambda: view()
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (stacked(), "undeclared"),
+        (stacked(nocache), "no-store"),
+        (stacked(nocache, nocache), "no-store"),
+        (stacked(nocache, nocache(etag=True)), "no-store"),
+        (stacked(wraps, nocache), "no-store"),
+        (stacked(nocache, wraps), "no-store"),
+        (stacked(nocache, hides), "no-store"),
+        (stacked(hides, nocache), "undeclared"),
+        (above(nocache), "no-store"),
+        (stacked(minute), "private, max-age=60"),
+        (stacked(wraps, minute), "private, max-age=60"),
+        (stacked(minute, wraps), "private, max-age=60"),
+        (stacked(minute, hides), "private, max-age=60"),
+        (stacked(hides, minute), "undeclared"),
+        (above(minute), "undeclared"),
+        (stacked(nocache, minute), "no-store"),
+        (stacked(minute, nocache), "no-store"),
+        (stacked(nocache, wraps, minute), "no-store"),
+        (stacked(minute, wraps, nocache), "no-store"),
+        (stacked(minute, cacheable(max_age=9, reason="x")), "private, max-age=9"),
+        (stacked(minute, minute), "private, max-age=60"),
+    ],
+)
+def test_order_of_declarations(
+    app: NoCacheFlask, build: Callable[[Flask], None], expected: str
+) -> None:
+    build(app)
+
+    got = answer(app)
+
+    assert policy(app) == expected
+    if expected in {"undeclared", "no-store"}:
+        assert_not_stored(got)
+    else:
+        assert got.get("Cache-Control") == expected
+
+
+def test_cacheable_opens_one_route_of_a_function(app: NoCacheFlask) -> None:
+    def page() -> str:
+        return "x"
+
+    app.add_url_rule("/open", "open", minute(page))
+    app.add_url_rule("/page", "page", page)
+
+    assert policy(app, "open") == "private, max-age=60"
+    assert policy(app) == "undeclared"
+    assert_not_stored(answer(app, "/page"))
+
+
+def test_nocache_closes_every_route_of_a_function(app: NoCacheFlask) -> None:
+    def page() -> str:
+        return "x"
+
+    nocache(page)
+    app.add_url_rule("/page", "page", page)
+
+    assert policy(app) == "no-store"
+
+
+# nocache on any Flask app
+
+
+def raises(error: Exception | int | Response) -> t.Any:
+    def view() -> t.NoReturn:
+        if isinstance(error, Exception):
+            raise error
+        abort(error)
+
+    return view
+
+
+HEADERS = {
+    "Cache-Control": "public, max-age=600",
+    "CDN-Cache-Control": "max-age=600",
+    "ETag": '"1"',
+    "Expires": "Thu, 31 Dec 2099 23:59:59 GMT",
+    "Surrogate-Control": "max-age=600",
+}
+BARE: dict[str, tuple[t.Any, int]] = {
+    "text": (lambda: "x", 200),
+    "json": (lambda: {}, 200),
+    "headers": (lambda: ("x", HEADERS), 200),
+    "stream": (lambda: iter(["x"]), 200),
+    "404": (lambda: ("x", 404), 404),
+    "abort": (raises(404), 404),
+    "abort-with-a-response": (raises(Response("x", 410, HEADERS)), 410),
+    "exception": (raises(LookupError("x")), 500),
+    "none": (lambda: None, 500),
+    "conditional": (
+        lambda: Response("x", headers=HEADERS).make_conditional(request),
+        200,
+    ),
+    "conditional-by-hand": (
+        lambda: ("x", 304 if request.if_none_match else 200),
+        200,
+    ),
+}
+
+
+@pytest.mark.parametrize("conditions", [{}, CONDITIONS], ids=["fresh", "conditional"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("returned", BARE)
+def test_nocache_protects_a_view_of_any_app(
+    bare: Flask, returned: str, method: str, conditions: dict[str, str]
+) -> None:
+    view, status = BARE[returned]
+    # a hook that reads the conditions does not keep them for the view
+    bare.before_request(lambda: str(request.if_none_match) and None)
+    bare.get("/")(nocache(view))
+
+    got = answer(bare, "/", method, headers=conditions)
+
+    assert got.status == status
+    assert_not_stored(got)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nocache_protects_every_form_of_view_of_any_app(bare: Flask, form: str) -> None:
+    bare.add_url_rule("/<int:id>", "page", FORMS[form](nocache))
+
+    got = answer(bare, "/7")
+
+    assert (got.status, got.body) == (200, b"7")
+    assert_not_stored(got)
+
+
+def test_nocache_leaves_the_other_views_of_any_app_alone(bare: Flask) -> None:
+    bare.add_url_rule("/one", "one", nocache(lambda: "x"))
+    bare.add_url_rule("/other", "other", lambda: "x")
+
+    assert_not_stored(answer(bare, "/one"))
+    assert read_by_caches(answer(bare, "/other").headers) == []
+
+
+def test_nocache_keeps_an_etag_in_any_app(bare: Flask) -> None:
+    bare.get("/")(nocache(etag=True)(lambda: ("x", HEADERS)))
+
+    assert_not_stored(answer(bare), beside=[("ETag", '"1"')])
+
+
+def test_nocache_keeps_a_part_of_another_copy_from_any_app(bare: Flask) -> None:
+    bare.get("/")(nocache(lambda: [str(request.range), str(request.if_range)]))
+    bare.before_request(lambda: str((request.range, request.if_range)) and None)
+    sent = {"Range": "bytes=0-1", "If-Range": '"1"'}
+
+    assert b'["None",""]' in answer(bare, headers=sent).body.replace(b"\n", b"")
+
+
+def test_nocache_twice_protects_once(bare: Flask) -> None:
+    bare.get("/")(nocache(nocache(lambda: "x")))
+
+    assert_not_stored(answer(bare))
+
+
+def test_cacheable_does_nothing_without_a_guard(bare: Flask) -> None:
+    bare.get("/")(minute(lambda: "x"))
+
+    assert read_by_caches(answer(bare).headers) == []
+
+
+def test_nocache_in_a_plain_app_mounted_in_a_guarded_one(
+    app: NoCacheFlask, bare: Flask
+) -> None:
+    bare.get("/")(nocache(lambda: ("x", HEADERS)))
+    app.wsgi_app = bare.wsgi_app  # type: ignore[method-assign]
+
+    assert_not_stored(answer(app))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="harden() empties the headers of a shared answer"
+)
+def test_nocache_leaves_a_shared_response_as_it_is(bare: Flask) -> None:
+    # between clear() and extend() another thread could send it without any header
+    shared = Response("x", headers=HEADERS)
+    before = [*shared.headers]
+    bare.get("/")(nocache(lambda: shared))
+
+    assert_not_stored(answer(bare))
+    assert [*shared.headers] == before
+
+
+# blueprints
+
+
+def test_api_blueprint_refuses_an_app_without_the_guard(bare: Flask) -> None:
+    with pytest.raises(RuntimeError, match="'api' cannot .* 'bare'.*NoCacheFlask"):
+        bare.register_blueprint(ApiBlueprint("api", "x"))
+
+
+def test_nested_api_blueprint_refuses_an_app_without_the_guard(bare: Flask) -> None:
+    plain = Blueprint("plain", "x")
+    plain.register_blueprint(ApiBlueprint("api", "x"))
+
+    with pytest.raises(RuntimeError, match="'api' cannot"):
+        bare.register_blueprint(plain)
+
+
+def nest(app: Flask, *kinds: type[Blueprint]) -> None:
+    """Register blueprints of these kinds, each in the one before it."""
+    blueprints = [
+        kind(f"bp{n}", "x", url_prefix=f"/{n}") for n, kind in enumerate(kinds)
+    ]
+    blueprints[-1].get("/", endpoint="page")(minute(lambda: "x"))
+    for outer, inner in zip(blueprints, blueprints[1:], strict=False):
+        outer.register_blueprint(inner)
+    app.register_blueprint(blueprints[0])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ([Blueprint], "private, max-age=60"),
+        ([Blueprint, Blueprint], "private, max-age=60"),
+        ([ApiBlueprint], "no-store"),
+        ([ApiBlueprint, Blueprint], "no-store"),
+        ([Blueprint, ApiBlueprint], "no-store"),
+        ([Blueprint, ApiBlueprint, Blueprint], "no-store"),
+        ([ApiBlueprint, ApiBlueprint], "no-store"),
+    ],
+)
+def test_route_is_closed_by_any_api_blueprint_around_it(
+    app: NoCacheFlask, kinds: list[type[Blueprint]], expected: str
+) -> None:
+    nest(app, *kinds)
+    endpoint = ".".join([*(f"bp{n}" for n in range(len(kinds))), "page"])
+
+    got = answer(app, "/" + "".join(f"{n}/" for n in range(len(kinds))))
+
+    assert got.status == 200
+    assert policy(app, endpoint) == expected
+    if expected == "no-store":
+        assert_not_stored(got)
+    else:
+        assert got.get("Cache-Control") == expected
+
+
+def test_api_blueprint_registered_twice_is_closed_twice(app: NoCacheFlask) -> None:
+    bp = ApiBlueprint("api", "x")
+    bp.get("/items", endpoint="page")(minute(lambda: "x"))
+    app.register_blueprint(bp, url_prefix="/v1")
+    app.register_blueprint(bp, url_prefix="/v2", name="again")
+
+    for name, path in [("api", "/v1/items"), ("again", "/v2/items")]:
+        assert policy(app, f"{name}.page") == "no-store"
+        assert_not_stored(answer(app, path))
+
+
+def test_api_blueprint_is_a_blueprint_otherwise(app: NoCacheFlask) -> None:
+    bp = ApiBlueprint("api", "x", url_prefix="/api")
+    bp.get("/items/<int:id>")(function)
+    bp.errorhandler(404)(lambda e: ("gone", 404))
+    app.register_blueprint(bp)
+
+    assert answer(app, "/api/items/7").body == b"7"
+    assert answer(app, "/api/items/7", "DELETE").status == 405

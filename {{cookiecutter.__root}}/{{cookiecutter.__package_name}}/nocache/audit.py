@@ -302,9 +302,10 @@ def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, i
 
 def _code_location(function: t.Any) -> tuple[str, int] | None:
     for _ in range(20):  # as deep as decorators go
-        function = getattr(function, "__wrapped__", None) or getattr(
-            function, "func", function
-        )
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if inner is None:
+            break
+        function = inner
     if not inspect.isroutine(function):
         function = vars(type(function)).get("__call__")
     code = getattr(function, "__code__", None)

@@ -35,7 +35,6 @@ class NoCacheFlask(Flask):
         super().__init__(*args, **kwargs)
         # the prefixes below which every route has to be on an ApiBlueprint
         self.extensions["nocache"] = set[str]()
-        self.config.setdefault("NOCACHE_CDN_HEADERS", False)
         self.cli.add_command(commands)
 
     def add_url_rule(
@@ -131,7 +130,7 @@ class Exchange:
                 " client has alive, but no @cacheable view gave that answer."
             )
         fields = policy.apply(headers)
-        if not policy.storable and self.app.config["NOCACHE_CDN_HEADERS"]:
+        if not policy.storable and self.app.config.get("NOCACHE_CDN_HEADERS"):
             fields += CDN
         self.started = True
         return self.start(status, fields, exc_info)
