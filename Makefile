@@ -4,7 +4,7 @@ PORT ?= 5000
 BIN := .venv/bin
 SERVICE := {{cookiecutter.__root}}
 
-.PHONY: help demo test test-all lint format lock clean
+.PHONY: help demo test test-all lint format bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -45,12 +45,22 @@ format: .venv/.ready  ## what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+build/bench/.ready: benchmarks/requirements.txt .venv/.ready
+	@"$(PYTHON)" -m venv --clear --without-pip build/bench
+	@$(BIN)/uv pip sync --quiet --require-hashes --python build/bench/bin/python benchmarks/requirements.txt
+	@touch $@
+
+bench: build/bench/.ready  ## the guard and the audit beside their peers, minutes
+	@build/bench/bin/python benchmarks/run.py
+
 # the service's versions first: the template's tests run its suite with the same
 lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory -C '$(SERVICE)' lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' --group dev '$(SERVICE)/requirements-dev.txt' \
 		--output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' --group bench --output-file benchmarks/requirements.txt
 	@$(MAKE) --no-print-directory test-all
 
 clean:  ## remove what the commands above made
