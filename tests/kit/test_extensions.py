@@ -1,0 +1,623 @@
+from __future__ import annotations
+
+import functools
+import re
+import typing as t
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from apiflask import APIBlueprint
+from apiflask import APIFlask
+from conftest import ROOT
+from flask import Flask
+from flask import request
+from flask import Response
+from flask.views import MethodView
+from flask_caching import Cache
+from flask_compress import Compress
+from flask_cors import CORS
+from flask_limiter import Limiter
+from flask_login import login_required
+from flask_login import login_user
+from flask_login import LoginManager
+from flask_login import UserMixin
+from flask_restful import Api as RestfulApi
+from flask_restful import Resource as RestfulResource
+from flask_restx import Api as RestxApi
+from flask_restx import Resource as RestxResource
+from flask_smorest import Api as SmorestApi
+from flask_smorest import Blueprint as SmorestBlueprint
+from flask_socketio import SocketIO
+from flask_talisman import Talisman
+from nocache import ApiBlueprint
+from nocache import audit_app
+from nocache import cacheable
+from nocache import nocache
+from nocache import NoCacheFlask
+from nocache import routes
+from nocache.wire import drive
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.middleware.shared_data import SharedDataMiddleware
+from whitenoise import WhiteNoise
+
+from .wsgi import Answer
+from .wsgi import answer
+from .wsgi import App
+from .wsgi import assert_not_stored
+from .wsgi import CONDITIONS
+
+HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
+DOCS = ROOT / "docs"
+TABLE = DOCS / "works-with.md"
+LOCKED = ROOT / "requirements-dev.txt"
+# what comes with Flask has no line of its own there
+WERKZEUG = {"proxyfix", "shareddatamiddleware"}
+
+Build = Callable[[Flask], object]
+
+
+def key(extension: str) -> str:
+    return extension.lower().removeprefix("flask-").replace("-", "")
+
+
+def covered() -> set[str]:
+    names = (name.split("_")[1] for name in globals() if name.startswith("test_"))
+    return set(names) - {"table"}
+
+
+def test_table_has_a_row_for_each_tested_extension() -> None:
+    rows = re.findall(r"^\| (\w[\w-]*) \|", TABLE.read_text("utf-8"), re.MULTILINE)
+    rows.remove("extension")
+    assert {key(row) for row in rows} == covered()
+    locked = {key(n) for n in re.findall(r"(?m)^([\w-]+)==", LOCKED.read_text("utf-8"))}
+    assert covered() - WERKZEUG <= locked
+
+
+def unguarded(build: Build) -> Flask:
+    return built(Flask(__name__), build)
+
+
+def guarded(build: Build) -> NoCacheFlask:
+    # the audit finds no source there
+    app = NoCacheFlask(__name__, root_path=str(DOCS))
+    built(app, build)
+    return app
+
+
+def built(app: Flask, build: Build) -> Flask:
+    app.config.update(PROPAGATE_EXCEPTIONS=False, SECRET_KEY="x")
+    app.logger.disabled = True
+    build(app)
+    return app
+
+
+def naive(app: Flask) -> None:
+    """Add what an app without the kit would have: the header, by a hook."""
+
+    @app.after_request
+    def no_store(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def raising(app: Flask) -> None:
+    @app.after_request
+    def fail(response: Response) -> Response:
+        raise RuntimeError("hook")
+
+
+def leaks(got: Answer) -> bool:
+    return "no-store" not in (got.get("Cache-Control") or "")
+
+
+def assert_leaks_only_unguarded(build: Build, *args: t.Any, **kwargs: t.Any) -> Answer:
+    """Assert that an answer may be stored without the guard and not with it."""
+    assert leaks(answer(unguarded(build), *args, **kwargs))
+    got = answer(guarded(build), *args, **kwargs)
+    assert_not_stored(got)
+    return got
+
+
+def policies(app: Flask) -> dict[str, str]:
+    return {route.rule: route.policy for route in routes(app)}
+
+
+def ids(app: Flask) -> set[tuple[str, str]]:
+    """Return what the audit finds, beside that there is no policy file."""
+    found = {(f.id, f.message.partition(" ")[0]) for f in audit_app(app)}
+    return {(id, subject) for id, subject in found if id != "NC010"}
+
+
+class Items(RestxResource):  # type: ignore[misc]
+    def get(self) -> dict[str, list[str]]:
+        return {"items": []}
+
+
+class RestfulItems(RestfulResource):  # type: ignore[misc]
+    def get(self) -> dict[str, list[str]]:
+        return {"items": []}
+
+
+# Flask-RESTX: handle_exception is replaced, so no hook runs after a hook that raised
+
+
+def test_restx_answer_of_a_raising_hook_is_no_store() -> None:
+    def build(app: Flask) -> None:
+        naive(app)
+        raising(app)
+        RestxApi(app).add_resource(Items, "/items")
+
+    got = assert_leaks_only_unguarded(build, "/items")
+    assert got.status == 500
+    assert got.get("Content-Type") == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/api/items", "/api/", "/api/swagger.json", "/api/x"])
+def test_restx_api_on_an_api_blueprint_is_declared(path: str) -> None:
+    def build(app: Flask) -> None:
+        bp = ApiBlueprint("api", __name__, url_prefix="/api")
+        RestxApi(bp).add_resource(Items, "/items")
+        app.register_blueprint(bp)
+
+    app = guarded(build)
+    assert_not_stored(answer(app, path, headers=CONDITIONS))
+    declared = policies(app)
+    assert {declared[r] for r in declared if r.startswith("/api")} == {"no-store"}
+    assert ids(app) == set()
+    assert drive(app) == []
+
+
+def test_restx_api_on_an_app_is_declared_by_its_decorators() -> None:
+    app = guarded(
+        lambda app: RestxApi(app, decorators=[nocache]).add_resource(Items, "/items")
+    )
+    assert policies(app)["/items"] == "no-store"
+    # its own two pages take no decorators
+    assert ids(app) == {("NC001", "'doc'"), ("NC001", "'root'")}
+
+
+def test_restx_resource_can_be_cacheable() -> None:
+    app = guarded(
+        lambda app: RestxApi(app, decorators=[HOUR]).add_resource(Items, "/items")
+    )
+    got = answer(app, "/items")
+    assert got.get("Cache-Control") == policies(app)["/items"] == "public, max-age=3600"
+    assert_not_stored(answer(app, "/items", "POST"))
+
+
+# Flask-RESTful: the same
+
+
+def test_restful_answer_of_a_raising_hook_is_no_store() -> None:
+    def build(app: Flask) -> None:
+        naive(app)
+        raising(app)
+        RestfulApi(app).add_resource(RestfulItems, "/items")
+
+    got = assert_leaks_only_unguarded(build, "/items")
+    assert got.status == 500
+
+
+def test_restful_api_on_an_api_blueprint_is_declared() -> None:
+    def build(app: Flask) -> None:
+        bp = ApiBlueprint("api", __name__, url_prefix="/api")
+        RestfulApi(bp).add_resource(RestfulItems, "/items")
+        app.register_blueprint(bp)
+
+    app = guarded(build)
+    assert policies(app)["/api/items"] == "no-store"
+    assert ids(app) == set()
+    assert drive(app) == []
+
+
+def test_restful_api_on_an_app_is_declared_by_its_decorators() -> None:
+    app = guarded(
+        lambda app: RestfulApi(app, decorators=[nocache]).add_resource(
+            RestfulItems, "/items"
+        )
+    )
+    assert ids(app) == set()
+    assert drive(app) == []
+
+
+# flask-smorest: answers a matching If-None-Match with a 304 of its own
+
+
+class ApiBlueprintOfSmorest(ApiBlueprint, SmorestBlueprint):  # type: ignore[misc]
+    pass
+
+
+def smorest(app: Flask, blueprint: t.Any, *decorators: t.Any) -> None:
+    class Item(MethodView):
+        @blueprint.etag  # type: ignore[untyped-decorator]
+        @blueprint.response(200)  # type: ignore[untyped-decorator]
+        def get(self) -> dict[str, str]:
+            blueprint.set_etag({"name": "a"})
+            return {"name": "a"}
+
+        @blueprint.etag  # type: ignore[untyped-decorator]
+        @blueprint.response(200)  # type: ignore[untyped-decorator]
+        def put(self) -> dict[str, str]:
+            blueprint.check_etag({"name": "a"})
+            return {"name": "b"}
+
+    Item.decorators = list(decorators)
+    blueprint.route("/item")(Item)
+    app.config.update(API_TITLE="x", API_VERSION="1", OPENAPI_VERSION="3.0.2")
+    SmorestApi(app).register_blueprint(blueprint)
+
+
+def on_smorest(kind: type[SmorestBlueprint], *decorators: t.Any) -> Build:
+    return lambda app: smorest(app, kind("items", __name__), *decorators)
+
+
+def test_smorest_304_does_not_get_out() -> None:
+    etag = answer(unguarded(on_smorest(SmorestBlueprint)), "/item").get("ETag")
+    condition = {"If-None-Match": etag}
+    control = answer(
+        unguarded(on_smorest(SmorestBlueprint)), "/item", headers=condition
+    )
+    assert control.status == 304
+    got = answer(guarded(on_smorest(ApiBlueprintOfSmorest)), "/item", headers=condition)
+    assert got.status == 200
+    assert_not_stored(got)
+
+
+def test_smorest_blueprint_combined_with_an_api_blueprint_is_declared() -> None:
+    app = guarded(on_smorest(ApiBlueprintOfSmorest))
+    assert policies(app)["/item"] == "no-store"
+    assert ids(app) == set()
+    assert drive(app) == []
+
+
+def test_smorest_if_match_works_where_the_etag_is_kept() -> None:
+    app = guarded(on_smorest(ApiBlueprintOfSmorest, nocache(etag=True)))
+    got = answer(app, "/item")
+    etag = got.get("ETag")
+    assert etag is not None
+    assert_not_stored(got, beside=[("ETag", etag)])
+    for match, status in (etag, 200), ('"x"', 412):
+        got = answer(app, "/item", "PUT", headers={"If-Match": match}, json={})
+        assert got.status == status
+
+
+# APIFlask: a Flask subclass too
+
+
+class GuardedAPIFlask(NoCacheFlask, APIFlask):
+    pass
+
+
+class ApiBlueprintOfAPIFlask(ApiBlueprint, APIBlueprint):
+    pass
+
+
+def apiflask(kind: type[APIFlask], blueprint: type[APIBlueprint]) -> APIFlask:
+    app = kind(__name__, docs_path=None, root_path=str(DOCS))
+    bp = blueprint("api", __name__, url_prefix="/api")
+
+    @bp.get("/items")
+    @bp.output({})
+    def items() -> dict[str, str]:
+        return {}
+
+    app.register_blueprint(bp)
+    return app
+
+
+@pytest.mark.parametrize("path", ["/api/items", "/openapi.json", "/api/no-such-path"])
+def test_apiflask_combined_with_the_guard_is_no_store(path: str) -> None:
+    assert leaks(answer(apiflask(APIFlask, APIBlueprint), path))
+    app = apiflask(GuardedAPIFlask, ApiBlueprintOfAPIFlask)
+    assert_not_stored(answer(app, path, headers=CONDITIONS))
+
+
+def test_apiflask_combined_with_the_guard_is_audited() -> None:
+    app = apiflask(GuardedAPIFlask, ApiBlueprintOfAPIFlask)
+    assert b'"/api/items"' in answer(app, "/openapi.json").body
+    assert policies(app)["/api/items"] == "no-store"
+    assert ids(app) == {("NC001", "'openapi.spec'")}
+    assert drive(app) == []
+
+
+# Flask-Caching: keeps in the server what no header reaches
+
+
+def caching(app: Flask, *above: t.Any, below: t.Any = None) -> None:
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+
+    def view() -> str:
+        return request.headers["X-User"]
+
+    for decorate in (below, cache.cached(timeout=60), *above):
+        view = decorate(view) if decorate else view
+    app.add_url_rule("/me", view_func=view, endpoint="me")
+
+
+def test_caching_of_a_no_store_view_is_found() -> None:
+    app = guarded(lambda app: caching(app, nocache))
+    assert ids(app) == {("NC009", "'me'")}
+    # the headers are right, and Bob reads what Alice got
+    answer(app, "/me", headers={"X-User": "alice"})
+    got = answer(app, "/me", headers={"X-User": "bob"})
+    assert got.body == b"alice"
+    assert_not_stored(got)
+
+
+def test_caching_below_cacheable_is_stored() -> None:
+    app = guarded(lambda app: caching(app, HOUR))
+    assert ids(app) == set()
+    for _ in range(2):
+        got = answer(app, "/me", headers={"X-User": "alice"})
+        assert got.get("Cache-Control") == "public, max-age=3600"
+
+
+def test_caching_above_cacheable_does_not_replay_its_permission() -> None:
+    app = guarded(lambda app: caching(app, below=HOUR))
+    answer(app, "/me", headers={"X-User": "alice"})
+    assert_not_stored(answer(app, "/me", headers={"X-User": "bob"}))
+
+
+# Flask-Compress: rewrites the ETag, and answers 304 by a hook if told to
+
+
+def compress(app: Flask, declare: t.Any = None) -> None:
+    app.config.update(
+        COMPRESS_MIN_SIZE=0,
+        COMPRESS_MIMETYPES=["text/html"],
+        COMPRESS_EVALUATE_CONDITIONAL_REQUEST=True,
+    )
+    Compress(app)
+
+    def view() -> Response:
+        response = Response("a" * 1000, mimetype="text/html")
+        response.set_etag("v1")
+        return response
+
+    app.add_url_rule(
+        "/", view_func=declare(view) if declare else view, endpoint="index"
+    )
+
+
+GZIP = {"Accept-Encoding": "gzip"}
+HELD = {**GZIP, "If-None-Match": '"v1:gzip"'}
+
+
+def test_compress_304_does_not_get_out() -> None:
+    assert answer(unguarded(compress), headers=HELD).status == 304
+    got = answer(guarded(compress), headers=HELD)
+    assert got.get("Content-Encoding") == "gzip"
+    assert got.get("Vary") == "Accept-Encoding"
+    assert_not_stored(got)
+
+
+def test_compress_keeps_a_cacheable_answer_valid() -> None:
+    app = guarded(functools.partial(compress, declare=HOUR))
+    got = answer(app, headers=GZIP)
+    assert got.get("Cache-Control") == "public, max-age=3600"
+    assert got.get("ETag") == '"v1:gzip"'
+    assert answer(app, headers=HELD).status == 304
+
+
+# Flask-CORS: its fields stay, on errors and preflights too
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("/items", "GET"), ("/items", "OPTIONS"), ("/x", "GET")]
+)
+def test_cors_fields_stay_on_every_answer(path: str, method: str) -> None:
+    def build(app: Flask) -> None:
+        CORS(app, origins=["http://a.example", "http://b.example"], max_age=600)
+        app.add_url_rule("/items", view_func=lambda: {}, endpoint="items")
+
+    origin = {"Origin": "http://a.example", "Access-Control-Request-Method": "GET"}
+    got = assert_leaks_only_unguarded(build, path, method, headers=origin)
+    assert got.get("Access-Control-Allow-Origin") == "http://a.example"
+    assert got.get("Vary") == "Origin"
+
+
+# Flask-Talisman: a permanent redirect is stored without any header asking for it
+
+
+def test_talisman_permanent_redirect_is_no_store() -> None:
+    def build(app: Flask) -> None:
+        Talisman(app, force_https_permanent=True)
+        app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
+
+    got = assert_leaks_only_unguarded(build, "/")
+    assert got.status == 301
+    assert got.get("Location") == "https://localhost/"
+
+
+def test_talisman_fields_stay_and_a_cacheable_answer_is_stored() -> None:
+    def build(app: Flask) -> None:
+        Talisman(app)
+        app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
+
+    got = answer(guarded(build), base_url="https://localhost")
+    assert got.get("Cache-Control") == "public, max-age=3600"
+    assert got.get("Strict-Transport-Security") is not None
+    assert_not_stored(answer(guarded(build), "/x", base_url="https://localhost"))
+
+
+# Flask-Login: answers for the endpoint of a cacheable view, with a 200 if it likes
+
+
+class User(UserMixin):  # type: ignore[misc]
+    id = "1"
+
+
+def login(app: Flask, *, page: bool = False, view: str | None = None) -> None:
+    manager = LoginManager(app)
+    manager.login_view = view
+    manager.user_loader(lambda id: User())
+    if page:
+        manager.unauthorized_handler(lambda: "please log in")
+
+    @app.get("/report")
+    @login_required  # type: ignore[untyped-decorator]
+    @HOUR
+    def report() -> str:
+        return "report"
+
+    @app.get("/login")
+    def sign_in() -> str:
+        login_user(User(), remember=True)
+        return "welcome"
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [({}, 401), ({"view": "sign_in"}, 302), ({"page": True}, 200)],
+)
+def test_login_refusal_for_a_cacheable_view_is_no_store(
+    options: dict[str, t.Any], status: int
+) -> None:
+    build = functools.partial(login, **options)
+    assert assert_leaks_only_unguarded(build, "/report").status == status
+
+
+def test_login_cookie_makes_no_answer_storable() -> None:
+    app = guarded(login)
+    got = answer(app, "/login")
+    assert_not_stored(got)
+    cookies = [v.partition(";")[0] for n, v in got.headers if n == "Set-Cookie"]
+    assert len(cookies) == 2
+    got = answer(app, "/report", headers={"Cookie": "; ".join(cookies)})
+    assert got.get("Cache-Control") == "public, max-age=3600"
+    # remembered, but without a session: this answer brings a new one
+    remember = next(c for c in cookies if c.startswith("remember_token"))
+    got = answer(app, "/report", headers={"Cookie": remember})
+    assert got.body == b"report"
+    assert_not_stored(got)
+
+
+# Flask-Limiter: 429 for the endpoint of a cacheable view
+
+
+def limited(app: Flask, **options: t.Any) -> None:
+    Limiter(
+        lambda: "all",
+        app=app,
+        storage_uri="memory://",
+        default_limits=["1/day"],
+        headers_enabled=True,
+        **options,
+    )
+    app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
+
+
+def second(app: Flask) -> Answer:
+    assert answer(app).body == b"x"
+    return answer(app)
+
+
+def test_limiter_429_for_a_cacheable_view_is_no_store() -> None:
+    assert leaks(second(unguarded(limited)))
+    got = second(guarded(limited))
+    assert got.status == 429
+    assert got.get("Retry-After") is not None
+    assert_not_stored(got)
+
+
+def test_limiter_answer_of_its_own_is_no_store() -> None:
+    build = functools.partial(limited, on_breach=lambda _: Response("slow down"))
+    got = second(guarded(build))
+    assert (got.status, got.body) == (200, b"slow down")
+    assert_not_stored(got)
+
+
+def test_limiter_leaves_an_admitted_cacheable_answer_alone() -> None:
+    got = answer(guarded(limited))
+    assert got.get("Cache-Control") == "public, max-age=3600"
+    assert got.get("X-RateLimit-Remaining") == "0"
+
+
+# Flask-SocketIO: polling is answered beside Flask, in wsgi_app
+
+
+def poll(app: Flask, method: str = "GET", /, **options: t.Any) -> Answer:
+    query = {"EIO": "4", "transport": "polling", **options.pop("query", {})}
+    return answer(app, "/socket.io/", method, query_string=query, **options)
+
+
+def test_socketio_polling_is_no_store() -> None:
+    def build(app: Flask) -> None:
+        SocketIO(app, async_mode="threading")
+
+    assert leaks(poll(unguarded(build)))
+    app = guarded(build)
+    got = poll(app, headers=CONDITIONS)
+    assert_not_stored(got)
+    sid = re.findall(rb'"sid":"([^"]+)"', got.body)[0].decode()
+    for method, data in ("POST", "40"), ("GET", None):
+        got = poll(app, method, query={"sid": sid}, data=data)
+        assert got.status == 200
+        assert_not_stored(got)
+
+
+# WhiteNoise and SharedDataMiddleware: a lifetime for each file, beside Flask
+
+
+def whitenoise(app: App, folder: Path) -> App:
+    noise: App = WhiteNoise(app, root=str(folder), max_age=3600)
+    return noise
+
+
+def shared_data(app: App, folder: Path) -> App:
+    return SharedDataMiddleware(app, {"/": str(folder)}, cache_timeout=3600)
+
+
+def assert_files_are_no_store(wrap: Callable[[App, Path], App], folder: Path) -> None:
+    (folder / "a.txt").write_text("a")
+
+    def build(app: Flask) -> None:
+        app.wsgi_app = wrap(app.wsgi_app, folder)  # type: ignore[method-assign]
+
+    modified = {"If-Modified-Since": CONDITIONS["If-Modified-Since"]}
+    control = answer(unguarded(build), "/a.txt")
+    assert control.get("Cache-Control") == "max-age=3600, public"
+    assert answer(unguarded(build), "/a.txt", headers=modified).status == 304
+    got = answer(guarded(build), "/a.txt", headers=modified)
+    assert (got.status, got.body) == (200, b"a")
+    assert_not_stored(got)
+    # around the app it is past the guard, which is what NC002 is for
+    assert leaks(answer(wrap(guarded(lambda app: None), folder), "/a.txt"))
+
+
+def test_whitenoise_inside_the_guard_is_no_store(tmp_path: Path) -> None:
+    assert_files_are_no_store(whitenoise, tmp_path)
+
+
+def test_shareddatamiddleware_inside_the_guard_is_no_store(tmp_path: Path) -> None:
+    assert_files_are_no_store(shared_data, tmp_path)
+
+
+# ProxyFix: three ways to put it, one of them past __call__
+
+
+def around_wsgi_app(app: Flask) -> App:
+    return ProxyFix(app.wsgi_app, x_host=1)
+
+
+def around_app(app: Flask) -> App:
+    return ProxyFix(app, x_host=1)
+
+
+def inside_app(app: Flask) -> App:
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_host=1)  # type: ignore[method-assign]
+    return app
+
+
+@pytest.mark.parametrize("wrap", [around_wsgi_app, around_app, inside_app])
+def test_proxyfix_wherever_it_stands_is_guarded(wrap: Callable[[Flask], App]) -> None:
+    def build(app: Flask) -> None:
+        app.add_url_rule("/folder/", view_func=lambda: "x", endpoint="folder")
+
+    forwarded = {"X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"}
+    options = {"headers": {**forwarded, **CONDITIONS}}
+    assert leaks(answer(wrap(unguarded(build)), "/folder", **options))
+    got = answer(wrap(guarded(build)), "/folder", **options)
+    assert got.get("Location") == "https://a.example/folder/"
+    assert_not_stored(got)
