@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from conftest import Project
 from conftest import QUESTIONS
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.exceptions import UndefinedVariableInTemplate
+from hypothesis import event
 from hypothesis import example
 from hypothesis import given
 from hypothesis import HealthCheck
@@ -25,6 +27,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from test_rendering import parse
 
 EXAMPLES = 2000 if os.environ.get("NIGHTLY") == "1" else 200
@@ -153,7 +156,7 @@ ANSWERS = st.lists(st.sampled_from(FREE), min_size=1, max_size=2, unique=True).f
 @example(answers={"description": "{{ 7*7 }}"})
 @example(answers={"author_name": "Ada", "description": '🚀 "it\'s" \\ fine'})
 def test_any_answers(bake_into: Bake, answers: dict[str, str]) -> None:
-    check(bake_into, answers)
+    event(check(bake_into, answers))  # --hypothesis-show-statistics counts them
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -166,7 +169,7 @@ def test_markdown_text_is_literal() -> None:
     assert plain("# a\\_b \\*c\\*\n\n[x](y) `z`\n") == "a_b *c*\nx z\n"
 
 
-def check(bake_into: Bake, answers: dict[str, str]) -> None:
+def check(bake_into: Bake, answers: dict[str, str]) -> str:
     with tempfile.TemporaryDirectory() as folder, errors() as said:
         try:
             project = bake_into(Path(folder), **answers)
@@ -174,19 +177,26 @@ def check(bake_into: Bake, answers: dict[str, str]) -> None:
             named = set(re.findall(r"^error: (\w+): .* for example ", said(), re.M))
             assert named & {*answers, "project_slug"} == named != set()
             assert os.listdir(folder) == []
+            return "refused"
         except (TemplateError, UndefinedVariableInTemplate):
             # Cookiecutter itself evaluates the command line before any hook
             assert any(re.search(r"\{[{%#]", value) for value in answers.values())
             assert os.listdir(folder) == []
-        else:
-            assert said() == ""
-            assert os.listdir(folder) == [project.path.name]
-            check_service(project, answers)
+            return "refused by Cookiecutter"
+        assert said() == ""
+        assert os.listdir(folder) == [project.path.name]
+        check_service(project, answers)
+        return "green"
 
 
 def check_service(project: Project, answers: dict[str, str]) -> None:
     for name in project.files():
         parse(project, name)
+        if name.endswith(".md"):
+            assert list(dead_links(project, name)) == []
+    for command in ("check", "format --check"):
+        ruff = project.run("python", "-m", "ruff", *command.split(), "--no-cache", "-q")
+        assert ruff.returncode == 0, ruff.stdout
     held = found_in(project)
     for name in answers.keys() & held.keys():
         assert held[name] == answers[name], name
@@ -219,11 +229,25 @@ def found_in(project: Project) -> dict[str, str]:
     }
 
 
+def dead_links(project: Project, name: str) -> Iterator[str]:
+    """Yield the links of a document that lead to no file of the service."""
+    for token in chain.from_iterable(inline(project.read(name))):
+        target = str(token.attrs.get("href") or token.attrs.get("src") or "")
+        path = (project.path / name).parent / target.partition("#")[0]
+        if target and ":" not in target and not path.exists():
+            yield target
+
+
 def plain(markdown: str) -> str:
     """The text that a reader of rendered Markdown sees."""
+    return "".join(
+        "".join(t.content for t in children) + "\n" for children in inline(markdown)
+    )
+
+
+def inline(markdown: str) -> Iterator[list[Token]]:
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
-    inline = (token.children or [] for token in tokens if token.type == "inline")
-    return "".join("".join(t.content for t in children) + "\n" for children in inline)
+    return (token.children or [] for token in tokens if token.type == "inline")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
-PROJECT_NAME = {{ cookiecutter.__project_name_str }}
+PROJECT_NAME = {{ cookiecutter.__project_name_str }}  # fmt: skip
 API_PREFIX = "{{ cookiecutter.api_prefix }}"
 
 

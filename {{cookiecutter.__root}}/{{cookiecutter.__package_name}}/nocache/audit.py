@@ -302,7 +302,9 @@ def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, i
 
 def _code_location(function: t.Any) -> tuple[str, int] | None:
     for _ in range(20):  # as deep as decorators go
-        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        inner = getattr(function, "__wrapped__", None) or getattr(
+            function, "func", None
+        )
         if inner is None:
             break
         function = inner
