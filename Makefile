@@ -3,8 +3,9 @@ PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
 SERVICE := {{cookiecutter.__root}}
+KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
-.PHONY: help demo test test-all lint format bench lock clean
+.PHONY: help demo test test-all lint format kit bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -41,9 +42,13 @@ lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy hooks tests
 
-format: .venv/.ready  ## what ruff can mend
+format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# the audit of a service compares its kit with these (NC011)
+kit:  ## note the checksums of the kit's files
+	@cd '$(KIT)' && LC_ALL=C sha256sum *.py >CHECKSUMS
 
 build/bench/.ready: benchmarks/requirements.txt .venv/.ready
 	@"$(PYTHON)" -m venv --clear --without-pip build/bench

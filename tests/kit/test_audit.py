@@ -366,6 +366,7 @@ def test_catalogue_keeps_every_id() -> None:
         "NC008": "storable-response",
         "NC009": "server-side-cache",
         "NC010": "policy-file-stale",
+        "NC011": "kit-edited",
     }
 
 

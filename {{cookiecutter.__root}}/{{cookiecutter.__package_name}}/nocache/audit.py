@@ -11,6 +11,7 @@ from pathlib import Path
 from flask.sansio.scaffold import find_package
 
 from . import source
+from . import version
 from .findings import Finding
 from .findings import finding
 from .policy import on_api
@@ -77,6 +78,8 @@ def audit_app(app: Flask) -> list[Finding]:
     found = [*_entry_findings(app), *_route_findings(app, surveyed)]
     for path, line, id, subject, fact in source.scan(source_files(app)):
         found.append(finding(id, (_shown(path), line), subject, fact))
+    for path, fact in version.edits():
+        found.append(finding("NC011", (_shown(str(path)), 1), f"'{path.name}'", fact))
     faulty = {(f.path, f.line) for f in found}
     found += _policy_file_findings(app, [s.route for s in surveyed], faulty)
     return sorted(set(found))

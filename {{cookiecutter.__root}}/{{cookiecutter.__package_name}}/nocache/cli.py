@@ -6,13 +6,29 @@ import click
 from flask.cli import pass_script_info
 from flask.cli import ScriptInfo
 
+from . import version
 from .audit import audit_app
 from .audit import Route
 from .audit import routes
 from .audit import write_policy_file
 
 
+def _show_version(context: click.Context, option: click.Option, asked: bool) -> None:
+    if asked:
+        edited = ", ".join(path.name for path, _ in version.edits())
+        click.echo(f"nocache {version.VERSION}{edited and f', edited: {edited}'}")
+        context.exit()
+
+
 @click.group("nocache")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the kit's version and what was edited in it.",
+)
 def commands() -> None:
     """Show, audit and accept the cache policy of every route."""
 

@@ -90,6 +90,11 @@ CATALOGUE = {
         "{subject} {fact}.",
         "run 'flask nocache accept' and have the difference reviewed.",
     ),
+    "NC011": Kind(
+        "kit-edited",
+        "{subject} {fact}, so the kit is not what its version says.",
+        "undo it, 'cruft diff' shows how: the next update replaces the kit.",
+    ),
 }
 
 
