@@ -1272,3 +1272,17 @@ def test_error_page_for_a_missing_static_file_answers_conditions(
 
     assert got.status == 200
     assert_not_stored(got)
+
+
+@pytest.mark.xfail(strict=True, reason="an answer is stamped whatever its status")
+@pytest.mark.parametrize("status", [301, 404, 500])
+def test_hook_cannot_turn_an_error_into_a_304(app: NoCacheFlask, status: int) -> None:
+    # make_conditional() takes an answer of any status for unchanged
+    @app.after_request
+    def condition(response: Response) -> Response:
+        response.add_etag()
+        return response.make_conditional(request)  # type: ignore[return-value]
+
+    app.get("/")(cacheable(max_age=60, reason="x")(lambda: ("x", status)))
+
+    assert_not_stored(answer(app, headers=CONDITIONS))
