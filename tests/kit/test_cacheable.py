@@ -591,6 +591,18 @@ def test_cacheable_leaves_a_shared_response_as_it_is(app: NoCacheFlask) -> None:
     assert shared.status_code == 200
 
 
+def test_cacheable_leaves_a_shared_response_in_a_tuple_alone(
+    app: NoCacheFlask,
+) -> None:
+    shared = Response("x", headers={"ETag": '"1"'})
+    app.get("/")(hourly(lambda: (shared, {"X-Y": "z"})))
+
+    assert answer(app, headers={"If-None-Match": "*"}).status == 304
+    assert_stored(answer(app), HOUR, validators=("ETag",))
+    assert answer(app).status == shared.status_code == 200
+    assert "Nocache-Stamp" not in shared.headers
+
+
 def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> None:
     shared = Response("x")
     app.add_url_rule("/open", "open", hourly(lambda: shared))

@@ -942,7 +942,9 @@ def test_body_is_closed_once(app: NoCacheFlask) -> None:
     assert closed == ["x"]
 
 
-def test_body_is_closed_after_a_failure(app: NoCacheFlask) -> None:
+@pytest.mark.parametrize("propagate", [False, True])
+def test_body_is_closed_after_a_failure(app: NoCacheFlask, propagate: bool) -> None:
+    app.config["PROPAGATE_EXCEPTIONS"] = propagate
     closed: list[str] = []
 
     def view() -> Response:
@@ -952,7 +954,11 @@ def test_body_is_closed_after_a_failure(app: NoCacheFlask) -> None:
 
     app.get("/")(view)
 
-    assert answer(app).status == 500
+    if propagate:
+        with pytest.raises(ZeroDivisionError):
+            answer(app)
+    else:
+        assert answer(app).status == 500
     assert closed == ["x"]
 
 

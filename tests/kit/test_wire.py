@@ -13,7 +13,6 @@ from nocache import cacheable
 from nocache import guard
 from nocache import nocache
 from nocache import NoCacheFlask
-from nocache.guard import Exchange
 from nocache.policy import NOCACHE
 from nocache.wire import drive
 from nocache.wire import storable
@@ -23,6 +22,7 @@ from .wsgi import guarded
 from .wsgi import NO_STORE
 
 EXACT = dict(NO_STORE)
+Change = Callable[[str, t.Any], t.Any]
 
 
 @pytest.fixture
@@ -53,33 +53,23 @@ def test_drive_finds_nothing_in_a_guarded_app(app: NoCacheFlask) -> None:
 # faults planted into the guard
 
 
-def mutate(
-    monkeypatch: pytest.MonkeyPatch, change: Callable[[Exchange, str, t.Any], t.Any]
-) -> None:
-    """Have the guard send `change(exchange, status, its own headers)`."""
-    intact = Exchange.start_response
+def mutate(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    """Have the guard send `change(status, its own headers)`."""
+    intact = NoCacheFlask.__call__
 
-    def start_response(
-        self: Exchange, status: str, headers: t.Any, exc_info: t.Any = None
-    ) -> t.Any:
-        start, self.start = (
-            self.start,
-            lambda status, fields, exc_info: start(
-                status, change(self, status, fields), exc_info
-            ),
-        )
-        try:
-            return intact(self, status, headers, exc_info)
-        finally:
-            self.start = start
+    def call(app: NoCacheFlask, environ: t.Any, start_response: t.Any) -> t.Any:
+        def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
+            return start_response(status, change(status, headers), exc_info)
 
-    monkeypatch.setattr(Exchange, "start_response", start_response)
+        return intact(app, environ, start)
+
+    monkeypatch.setattr(NoCacheFlask, "__call__", call)
 
 
-def without(name: str, value: str | None = None) -> t.Any:
+def without(name: str, value: str | None = None) -> Change:
     """Return a change that leaves a field out, or sends another value."""
 
-    def change(exchange: Exchange, status: str, fields: t.Any) -> t.Any:
+    def change(status: str, fields: t.Any) -> t.Any:
         if ("Cache-Control", EXACT["Cache-Control"]) not in fields:
             return fields
         kept = [field for field in fields if field[0] != name]
@@ -88,14 +78,14 @@ def without(name: str, value: str | None = None) -> t.Any:
     return change
 
 
-def on(code: str, change: t.Any) -> t.Any:
-    return lambda exchange, status, fields: (
-        change(exchange, status, fields) if status.startswith(code) else fields
+def on(code: str, change: Change) -> Change:
+    return lambda status, fields: (
+        change(status, fields) if status.startswith(code) else fields
     )
 
 
-def beside(*extra: tuple[str, str]) -> t.Any:
-    return lambda exchange, status, fields: [*fields, *extra]
+def beside(*extra: tuple[str, str]) -> Change:
+    return lambda status, fields: [*fields, *extra]
 
 
 MUTATIONS: dict[str, tuple[t.Any, str]] = {
