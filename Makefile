@@ -37,6 +37,29 @@ test: .venv/.ready  ## what needs no service set up from scratch
 test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
 	@$(BIN)/python -m pytest -n auto
 
+PROOF := build/proof/venv
+MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate
+
+$(PROOF)/.ready: proof/requirements.txt
+	@mkdir -p $(PROOF)
+	@"$(PYTHON)" -m venv --clear $(PROOF)
+	@if command -v uv >/dev/null; then \
+		uv pip sync --quiet --require-hashes --python $(PROOF)/bin/python proof/requirements.txt; \
+	else \
+		$(PROOF)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r proof/requirements.txt; \
+	fi
+	@touch $@
+
+proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian packages
+	@exec $(PROOF)/bin/python -m proof
+
+proof-mutations: $(PROOF)/.ready  ## each mistake in the guard must fail the proof
+	@for name in $(MUTATIONS); do \
+		$(PROOF)/bin/python -m proof --only caches --rounds 3 --mutate $$name >build/proof/$$name.txt; \
+		status=$$?; tail -n 1 build/proof/$$name.txt | sed "s/^/$$name: exit $$status, /"; \
+		test $$status = 1 || exit 1; \
+	done
+
 lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

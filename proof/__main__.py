@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import caches
+from .processes import find_program
+from .processes import ProofError
+from .report import Row
+from .report import summary
+from .report import table
+from .service import bake
+from .service import MUTATIONS
+from .service import Service
+
+PACKAGES = {
+    "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
+}
+PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
+    "caches": caches.prove,
+}
+
+
+def main() -> int:
+    """Run the proof: 0 kept, 1 broken, 2 nothing is known."""
+    arguments = parse()
+    parts = [name for name in PARTS if arguments.only in (None, name)]
+    if missing := missing_packages(parts):
+        print(f"error: the proof needs {', '.join(missing)}.", file=sys.stderr)
+        print(f"hint: apt-get install {' '.join(missing)}", file=sys.stderr)
+        return 2
+    # unwinds like Ctrl-C, so that nothing is left running
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="proof-") as folder:
+            rows = list(run(parts, Path(folder), arguments))
+    except KeyboardInterrupt:
+        return 130
+    except ProofError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 2
+    return report(rows)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="proof")
+    parser.add_argument("--only", choices=PARTS, help="run one part")
+    parser.add_argument("--rounds", type=int, default=50, help="of each scenario")
+    parser.add_argument("--mutate", choices=MUTATIONS, help="break the guard first")
+    return parser.parse_args()
+
+
+def missing_packages(parts: list[str]) -> list[str]:
+    needed = {p: d for part in parts for p, d in PACKAGES[part].items()}
+    return sorted({d for p, d in needed.items() if find_program(p) is None})
+
+
+def run(
+    parts: list[str], scratch: Path, arguments: argparse.Namespace
+) -> Iterator[Row]:
+    begun = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"{time.monotonic() - begun:5.0f} s  {text}", flush=True)
+
+    tell("baking and setting up a service")
+    service = bake(scratch, arguments.mutate)
+    for name in parts:
+        tell(name)
+        yield from PARTS[name](service, scratch, arguments.rounds)
+    tell("done")
+
+
+def report(rows: list[Row]) -> int:
+    print()
+    for line in table(rows):
+        print(line)
+    print()
+    failures = [fact for row in rows for fact in row.failures]
+    for fact in failures:
+        print(f"failed: {fact}")
+    print(summary(rows))
+    return 1 if failures or not rows else 0
+
+
+if __name__ == "__main__":
+    # a shell that started us in the background had SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.umask(0o077)
+    raise SystemExit(main())

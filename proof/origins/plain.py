@@ -1,0 +1,85 @@
+"""Controls: the same API in plain Flask, as the story began and as it went on.
+
+Its ETags are what the story's network tab showed. With CONTROL=article the list, and
+only the list, has the decorator that the story applied by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from flask import abort
+from flask import Flask
+from flask import make_response
+from flask import request
+from flask import Response
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+app = Flask(__name__)
+items: dict[int, str] = {}
+ids = itertools.count(1)
+
+
+def nocache(view: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def no_cache(*args: Any, **kwargs: Any) -> Response:
+        response = make_response(view(*args, **kwargs))
+        response.headers["Last-Modified"] = str(datetime.now())
+        response.headers["Cache-Control"] = (
+            "no-store, no-cache, must-revalidate, post-check=0, pre-check=0, max-age=0"
+        )
+        response.headers["Pragma"] = "no-cache"
+        response.headers["Expires"] = "-1"
+        return response
+
+    return no_cache
+
+
+@app.after_request
+def add_etag(response: Response) -> Response:
+    if request.method in {"GET", "HEAD"} and not response.direct_passthrough:
+        response.add_etag()
+        response.make_conditional(request.environ)
+    return response
+
+
+def list_items() -> ResponseReturnValue:
+    if "limit" in request.args and not request.args["limit"].isdigit():
+        raise BadRequest("limit")
+    newest = sorted(items, reverse=True)[: int(request.args.get("limit", 50))]
+    return {"items": [{"id": id, "name": items[id]} for id in newest]}
+
+
+if os.environ.get("CONTROL") == "article":
+    list_items = nocache(list_items)
+
+app.get("/api/items")(list_items)
+
+
+@app.post("/api/items")
+def create_item() -> ResponseReturnValue:
+    id = next(ids)
+    items[id] = request.get_json()["name"]
+    return {"id": id, "name": items[id]}, 201
+
+
+@app.get("/api/items/<int:id>")
+def get_item(id: int) -> ResponseReturnValue:
+    return {"id": id, "name": items[id]} if id in items else abort(404)
+
+
+@app.delete("/api/items/<int:id>")
+def delete_item(id: int) -> ResponseReturnValue:
+    items.pop(id, None)
+    return "", 204
+
+
+@app.get("/whoami")
+def whoami() -> ResponseReturnValue:
+    return {"user": request.headers.get("X-Forwarded-User")}

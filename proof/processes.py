@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+
+# generous: the machine may be busy, and nothing is asserted about time
+PATIENCE = 60.0
+HOST = "127.0.0.1"
+# daemons lie where the PATH of a user does not look
+SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+class ProofError(Exception):
+    """The proof cannot be made: nothing is known about the promise."""
+
+
+def find_program(name: str) -> str | None:
+    return shutil.which(name, path=SEARCH)
+
+
+def program(name: str) -> str:
+    found = find_program(name)
+    if found is None:
+        raise ProofError(f"{name!r} is not installed.")
+    return found
+
+
+def free_port() -> int:
+    """Return a port below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment without what would configure a service."""
+    ours = ("FLASK_", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith((*ours, "MAKE"))}
+    return {**kept, **variables}
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server in its own process group until the block ends.
+
+    :param port: where it answers once it is ready.
+    :param log: where its output goes.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env if env is not None else environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+    try:
+        wait_for_port(port, process, log)
+        yield process
+    finally:
+        stop(process)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+            return
+        time.sleep(0.05)
+    said = log.read_text("utf-8", "replace")[-2000:]
+    raise ProofError(f"{process.args!r} did not start:\n{said}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that this run started, and all of its group."""
+    _signal_group(process, signal.SIGTERM)
+    try:
+        process.wait(PATIENCE / 2)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

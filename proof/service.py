@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .processes import environment
+from .processes import free_port
+from .processes import HOST
+from .processes import ProofError
+from .processes import running
+
+ROOT = Path(__file__).resolve().parent.parent
+ORIGINS = Path(__file__).resolve().parent / "origins"
+
+# every answer passes through this line of the guard
+ANCHOR = "fields = policy.apply(headers)"
+MUTATIONS = {
+    "no-guard": "fields = list(headers)",
+    "bare-404": (
+        "fields = list(headers) if status[:3] == '404' else policy.apply(headers)"
+    ),
+    "no-cache": (
+        "fields = [(n, 'no-cache' if n == 'Cache-Control' else v)"
+        " for n, v in policy.apply(headers)]"
+    ),
+    "mixed-case": (
+        "fields = [(n, v.replace('no-store', 'No-Store'))"
+        " for n, v in policy.apply(headers)]"
+    ),
+    "surrogate": (
+        "fields = [*policy.apply(headers), ('Surrogate-Control', 'max-age=600')]"
+    ),
+}
+
+
+class Service:
+    """The default service, baked and set up as its README says.
+
+    :param folder: where the service lies.
+    :param scratch: a folder for logs and databases.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder = folder
+        self.scratch = scratch
+        self.python = str(folder / ".venv" / "bin" / "python")
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        database = self.scratch / "saved.sqlite3"
+        return environment(
+            **{
+                "FLASK_SECRET_KEY": secrets.token_hex(),
+                "DATABASE_URL": f"sqlite:///{database}",
+                "FLASK_DATABASE_TIMEOUT": "30",
+                "PYTHONPATH": str(ORIGINS),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **variables,
+            }
+        )
+
+    def migrate(self, **variables: str) -> None:
+        command = [self.python, "-m", "flask", "db", "upgrade"]
+        run(command, self.folder, self.environment(**variables))
+
+
+class Origin:
+    """A server behind the caches that can be stopped and started on its port.
+
+    :param module: the module of the folder origins whose app it serves.
+    """
+
+    def __init__(self, service: Service, module: str, *arguments: str) -> None:
+        self.service = service
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        bind = f"{HOST}:{self.port}"
+        python = [service.python, "-m", "gunicorn", "--bind", bind]
+        self.command = [*python, *arguments, f"{module}:app"]
+        self.log = service.scratch / f"{module}-{self.port}.log"
+        self._stack = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Origin]:
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        folder, env = self.service.folder, self.service.environment()
+        self._stack.enter_context(
+            running(self.command, self.port, self.log, folder, env)
+        )
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+def bake(scratch: Path, mutation: str | None = None) -> Service:
+    """Bake the default service, set it up and return it.
+
+    :param mutation: name of a mistake to make in its guard.
+    """
+    cookiecutter = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
+    run([*cookiecutter, "--output-dir", str(scratch)], scratch)
+    service = Service(scratch / "saved-items", scratch)
+    run(["make", "setup", f"PYTHON={sys.executable}"], service.folder)
+    if mutation is not None:
+        mutate(service.folder / "saved_items" / "nocache" / "guard.py", mutation)
+    return service
+
+
+def mutate(guard: Path, mutation: str) -> None:
+    source = guard.read_text("utf-8")
+    if source.count(ANCHOR) != 1:
+        raise ProofError(f"The guard has no single line {ANCHOR!r} to mutate.")
+    guard.write_text(source.replace(ANCHOR, MUTATIONS[mutation]), "utf-8")
+
+
+def run(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> str:
+    """Run a command to its end and return what it printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env if env is not None else environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        program = shutil.which(command[0]) or command[0]
+        raise ProofError(f"{program} {command[1:]} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
