@@ -28,12 +28,13 @@ from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
 from .wsgi import guarded
+from .wsgi import put_inside
 from .wsgi import read_by_caches
 
 HOUR = "public, max-age=3600"
 # a 304 repeats the first, which says all that the second does, RFC 9110 15.4.5
 VALIDATORS = ("ETag", "Last-Modified")
-hourly = cacheable(max_age=3600, public=True, reason="changes yearly")
+hourly: t.Any = cacheable(max_age=3600, public=True, reason="changes yearly")
 
 Build = Callable[[NoCacheFlask], t.Any]
 
@@ -381,7 +382,7 @@ def generator_failed(app: NoCacheFlask) -> t.Any:
 
 @closed
 def after_request_failed(app: NoCacheFlask) -> t.Any:
-    app.after_request(lambda response: 1 / 0)  # type: ignore[arg-type,return-value]
+    app.after_request(lambda response: Response(str(1 / 0)))
     app.get("/")(hourly(view))
 
 
@@ -436,8 +437,8 @@ def called_by_another_cacheable_view(app: NoCacheFlask) -> t.Any:
     other = hourly(view)
     app.add_url_rule("/other", "other", other)
 
-    def page() -> t.Any:
-        return abort(other())
+    def page() -> t.NoReturn:
+        abort(t.cast("Response", other()))
 
     app.get("/")(cacheable(max_age=1, reason="x")(page))
 
@@ -509,7 +510,7 @@ def method_overridden_to_post(app: NoCacheFlask) -> t.Any:
 @closed
 def view_class_method(app: NoCacheFlask) -> t.Any:
     class Item(MethodView):
-        @hourly
+        @hourly  # type: ignore[untyped-decorator]
         def get(self) -> str:
             return "x"
 
@@ -527,7 +528,7 @@ def replayed_by_a_cache_in_the_server(app: NoCacheFlask) -> t.Any:
 
         return inner(environ, keep)
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     app.get("/")(hourly(view))
     answer(app)
 
@@ -544,7 +545,7 @@ def headers_as_lists(app: NoCacheFlask) -> t.Any:
             ),
         )
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     app.get("/")(hourly(view))
 
 
@@ -552,7 +553,7 @@ def headers_as_lists(app: NoCacheFlask) -> t.Any:
 def guarded_app_called_inside(app: NoCacheFlask) -> t.Any:
     inner = NoCacheFlask("inner")
     inner.get("/")(hourly(view))
-    app.wsgi_app = DispatcherMiddleware(inner)  # type: ignore[method-assign]
+    put_inside(app, DispatcherMiddleware(inner))
 
 
 def overriding(app: NoCacheFlask, method: str) -> None:
@@ -562,7 +563,7 @@ def overriding(app: NoCacheFlask, method: str) -> None:
         environ["REQUEST_METHOD"] = method
         return inner(environ, start_response)
 
-    app.wsgi_app = override  # type: ignore[method-assign]
+    put_inside(app, override)
 
 
 @pytest.mark.parametrize("build", CLOSED, ids=lambda build: build.__name__)
@@ -607,7 +608,7 @@ def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> 
     shared = Response("x")
     app.add_url_rule("/open", "open", hourly(lambda: shared))
     app.add_url_rule("/closed", "closed", lambda: shared)
-    app.add_url_rule("/nocache", "nocache", nocache(lambda: shared))
+    app.add_url_rule("/nocache", "nocache", t.cast("t.Any", nocache)(lambda: shared))
 
     with ThreadPoolExecutor(8) as pool:
         paths = ["/open", "/closed", "/nocache"] * 100
@@ -634,7 +635,7 @@ def test_cacheable_view_of_a_mounted_app_is_stored(app: NoCacheFlask) -> None:
     # mounted by its inner callable it shares the guard that is outside
     inner = NoCacheFlask("inner")
     inner.get("/")(hourly(view))
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/inner": inner.wsgi_app})  # type: ignore[method-assign]
+    put_inside(app, DispatcherMiddleware(app.wsgi_app, {"/inner": inner.wsgi_app}))
 
     assert_stored(answer(app, "/inner/"), HOUR)
     assert_not_stored(answer(app, "/inner/nowhere"))
@@ -642,11 +643,18 @@ def test_cacheable_view_of_a_mounted_app_is_stored(app: NoCacheFlask) -> None:
 
 def test_cacheable_is_stored_through_a_middleware(app: NoCacheFlask) -> None:
     inner = app.wsgi_app
-    app.wsgi_app = lambda environ, start: inner({**environ}, start)  # type: ignore[method-assign]
+    put_inside(app, lambda environ, start: inner({**environ}, start))
     app.get("/")(hourly(lambda: Response("x", headers={"ETag": '"1"'})))
 
     assert_stored(answer(app), HOUR, validators=("ETag",))
     assert answer(app, headers={"If-None-Match": "*"}).status == 304
+
+
+def test_cacheable_answer_has_no_cdn_headers(app: NoCacheFlask) -> None:
+    app.config["NOCACHE_CDN_HEADERS"] = True
+    app.get("/")(hourly(view))
+
+    assert_stored(answer(app), HOUR)
 
 
 def test_one_declaration_declares_each_view_apart(app: NoCacheFlask) -> None:

@@ -39,6 +39,7 @@ from .wsgi import exchange
 from .wsgi import fetch
 from .wsgi import guarded
 from .wsgi import NO_STORE
+from .wsgi import put_inside
 from .wsgi import served
 
 Case = Callable[[NoCacheFlask], tuple[dict[str, t.Any], int]]
@@ -359,7 +360,7 @@ def unhandled_to_head(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 
 @case
 def view_without_a_return(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    app.get("/")(lambda: None)
+    app.add_url_rule("/", "page", lambda: None)
     return to(), 500
 
 
@@ -635,20 +636,20 @@ def static_file_of_an_api_blueprint(
 
 @inside
 def dispatched_to_another_app(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/other": raw(*HOSTILE)})  # type: ignore[method-assign]
+    put_inside(app, DispatcherMiddleware(app.wsgi_app, {"/other": raw(*HOSTILE)}))
     return to("/other/x"), 200
 
 
 @inside
 def shared_data(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     folder = {"/shared": f"{app.root_path}/static"}
-    app.wsgi_app = SharedDataMiddleware(app.wsgi_app, folder)  # type: ignore[method-assign]
+    put_inside(app, SharedDataMiddleware(app.wsgi_app, folder))
     return to("/shared/page.css"), 200
 
 
 @inside
 def middleware_fails(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    app.wsgi_app = fail  # type: ignore[method-assign]
+    put_inside(app, fail)
     return to(), 500
 
 
@@ -658,7 +659,7 @@ def middleware_fails_after_start(app: NoCacheFlask) -> tuple[dict[str, t.Any], i
         start_response("200 OK", list(HOSTILE))
         fail()
 
-    app.wsgi_app = middleware  # type: ignore[assignment,method-assign]
+    put_inside(app, middleware)
     return to(), 500
 
 
@@ -672,7 +673,7 @@ def middleware_starts_twice(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
             start_response("203 X", list(HOSTILE), (LookupError, e, e.__traceback__))
         return [b"x"]
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     return to(), 203
 
 
@@ -682,7 +683,7 @@ def middleware_writes(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
         start_response("200 OK", list(HOSTILE))(b"x")
         return []
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     return to(), 200
 
 
@@ -692,7 +693,7 @@ def middleware_starts_late(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
         start_response("200 OK", list(HOSTILE))
         yield b"x"
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     return to(), 200
 
 
@@ -702,14 +703,14 @@ def middleware_fails_late(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
         fail()
         yield b"x"
 
-    app.wsgi_app = middleware  # type: ignore[assignment,method-assign]
+    put_inside(app, middleware)
     return to(), 500
 
 
 @inside
 def middleware_writes_odd_headers(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     odd = [[f"{name}\t", value] for name, value in HOSTILE]
-    app.wsgi_app = raw(*odd)  # type: ignore[method-assign]
+    put_inside(app, raw(*odd))
     return to(), 200
 
 
@@ -721,7 +722,7 @@ def middleware_drops_the_environ(app: NoCacheFlask) -> tuple[dict[str, t.Any], i
         kept = {k: v for k, v in environ.items() if not k.startswith("nocache")}
         return inner(kept, start_response)
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
     return to(), 200
 
@@ -735,14 +736,14 @@ def middleware_makes_up_a_condition(
     def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
         return inner(environ | {"HTTP_IF_NONE_MATCH": "*"}, start_response)
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
     app.get("/")(lambda: reply(("ETag", '"1"')).make_conditional(request))
     return to(), 500
 
 
 @inside
 def middleware_answers_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    app.wsgi_app = raw(status="304 NOT MODIFIED")  # type: ignore[method-assign]
+    put_inside(app, raw(status="304 NOT MODIFIED"))
     return to(), 500
 
 
@@ -755,14 +756,14 @@ def view_answers_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 @inside
 def plain_flask_inside(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     plain = Flask("plain", root_path=app.root_path)
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/plain": plain})  # type: ignore[method-assign]
+    put_inside(app, DispatcherMiddleware(app.wsgi_app, {"/plain": plain}))
     return to("/plain/static/page.css"), 200
 
 
 @inside
 def guarded_app_inside(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     inner = NoCacheFlask("inner", root_path=app.root_path)
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/inner": inner})  # type: ignore[method-assign]
+    put_inside(app, DispatcherMiddleware(app.wsgi_app, {"/inner": inner}))
     return to("/inner/static/page.css"), 200
 
 
@@ -770,6 +771,10 @@ def guarded_app_inside(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 def view_that_is_a_wsgi_app(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     app.get("/")(lambda: raw(*HOSTILE))
     return to(), 200
+
+
+def started(status: str, headers: t.Any, exc_info: t.Any = None, /) -> t.Any:
+    """Take an answer as a server does that sends nothing yet."""
 
 
 def raw(*headers: t.Any, status: str = "200 OK") -> t.Any:
@@ -885,21 +890,28 @@ def test_failure_after_the_first_byte_breaks_the_answer_off(
             response.read()
 
 
-def test_replaced_answer_reaches_the_server_with_its_cause(app: NoCacheFlask) -> None:
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (middleware_fails, [("500", None)]),
+        (middleware_fails_after_start, [("200", None), ("500", LookupError)]),
+        (generator_fails_before_the_first_byte, [("200", None), ("500", LookupError)]),
+        (middleware_starts_twice, [("200", None), ("203", LookupError)]),
+    ],
+)
+def test_replaced_answer_reaches_the_server_with_its_cause(
+    app: NoCacheFlask, build: Case, expected: list[t.Any]
+) -> None:
     # by exc_info a server that has sent the headers knows that it is too late
-    def chunks() -> Iterator[bytes]:
-        fail()
-        yield b"x"
+    build(app)
+    seen: list[t.Any] = []
 
-    app.get("/")(lambda: Response(chunks()))
-    started: list[tuple[str, type[BaseException] | None]] = []
-
-    def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> None:
-        started.append((status[:3], exc_info and exc_info[0]))
+    def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
+        seen.append((status[:3], exc_info and exc_info[0]))
 
     list(app(environ_of(), start_response))
 
-    assert started == [("200", None), ("500", LookupError)]
+    assert seen == expected
 
 
 def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
@@ -907,7 +919,7 @@ def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
         start_response("200 OK", [])(b"x")
         fail()
 
-    app.wsgi_app = middleware  # type: ignore[assignment,method-assign]
+    put_inside(app, middleware)
 
     with pytest.raises(LookupError):
         answer(app)
@@ -918,7 +930,7 @@ def test_file_is_left_to_the_servers_wrapper(app: NoCacheFlask, path: str) -> No
     app.get("/file")(lambda: send_file("static/page.css"))
     environ = environ_of(path) | {"wsgi.file_wrapper": FileWrapper}
 
-    body = app(environ, lambda *args: None)
+    body = app(environ, started)
 
     assert type(body) is FileWrapper
     body.close()
@@ -972,7 +984,7 @@ def test_stream_is_not_read_ahead(app: NoCacheFlask) -> None:
 
     app.get("/")(lambda: Response(chunks()))
 
-    body = iter(app(environ_of(), lambda *args: None))
+    body = iter(app(environ_of(), started))
 
     assert (next(body), made) == (b"x", [0])
 
@@ -1069,15 +1081,28 @@ def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_conditions_never_reach_the_app(app: NoCacheFlask, method: str) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"If-None-Match": "*"},
+        {"If-Modified-Since": CONDITIONS["If-Modified-Since"]},
+        {"If-Range": '"1"'},
+        {"If-Range": '"1"', "Range": "bytes=0-1"},
+        CONDITIONS | {"If-Range": '"1"', "Range": "bytes=0-1"},
+    ],
+    ids="+".join,
+)
+def test_conditions_never_reach_the_app(
+    app: NoCacheFlask, sent: dict[str, str], method: str
+) -> None:
     seen: list[str] = []
 
     def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
         seen.extend(name for name in environ if "IF_" in name or "RANGE" in name)
         return inner(environ, start_response)
 
-    inner, app.wsgi_app = app.wsgi_app, middleware  # type: ignore[method-assign]
-    sent = CONDITIONS | {"If-Range": '"1"', "Range": "bytes=0-1"}
+    inner = app.wsgi_app
+    put_inside(app, middleware)
 
     answer(app, "/", method, headers=sent | {"If-Match": "*"})
 
@@ -1141,7 +1166,7 @@ def test_stamp_of_another_request_opens_nothing(app: NoCacheFlask) -> None:
 
 def test_guarded_app_is_guarded_inside_a_plain_one(app: NoCacheFlask) -> None:
     plain = Flask("plain")
-    plain.wsgi_app = DispatcherMiddleware(plain.wsgi_app, {"/in": app.wsgi_app})  # type: ignore[method-assign]
+    put_inside(plain, DispatcherMiddleware(plain.wsgi_app, {"/in": app.wsgi_app}))
 
     got = answer(plain, "/in/nowhere")
 
@@ -1169,7 +1194,7 @@ def test_guard_keeps_what_is_not_for_caches(app: NoCacheFlask) -> None:
         ("Clear-Site-Data", '"cache"'),
         ("Content-Length", "1"),
     ]
-    app.wsgi_app = raw(*kept)  # type: ignore[method-assign]
+    put_inside(app, raw(*kept))
 
     assert answer(app).headers == [*kept, *NO_STORE]
 
@@ -1182,7 +1207,7 @@ def test_guard_writes_no_list_that_the_app_holds(app: NoCacheFlask) -> None:
         headers.append(("Cache-Control", "public"))
         return [b"x"]
 
-    app.wsgi_app = middleware  # type: ignore[method-assign]
+    put_inside(app, middleware)
 
     assert_not_stored(answer(app))
     assert headers == [*HOSTILE, ("Cache-Control", "public")]
@@ -1225,8 +1250,9 @@ def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
 @pytest.mark.xfail(strict=True, reason="the key of a finished exchange opens wsgi_app")
 def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
     def retrying(environ: t.Any, start_response: t.Any) -> t.Any:
-        app.wsgi_app(environ, lambda *args: None).close()  # type: ignore[attr-defined]
-        return app.wsgi_app(environ, start_response)
+        inner: t.Any = app.wsgi_app
+        inner(environ, lambda *args: None).close()
+        return inner(environ, start_response)
 
     assert_not_stored(answer(retrying, "/nowhere"))
 

@@ -23,9 +23,10 @@ from nocache import routes
 from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import put_inside
 from .wsgi import read_by_caches
 
-minute = cacheable(max_age=60, reason="x")
+minute: t.Any = cacheable(max_age=60, reason="x")
 DECORATORS = {
     "nocache": nocache,
     "nocache-call": nocache(),
@@ -63,7 +64,7 @@ def policy(app: Flask, endpoint: str = "page") -> str:
     ],
 )
 def test_cacheable_refuses_bad_arguments(
-    arguments: dict[str, object], error: type[Exception], culprit: str
+    arguments: dict[str, t.Any], error: type[Exception], culprit: str
 ) -> None:
     with pytest.raises(error, match=culprit):
         cacheable(**arguments)
@@ -71,7 +72,7 @@ def test_cacheable_refuses_bad_arguments(
 
 def test_cacheable_takes_no_positional_arguments() -> None:
     with pytest.raises(TypeError, match="positional"):
-        cacheable(60, True, "x")
+        t.cast("t.Any", cacheable)(60, True, "x")
 
 
 class Page(MethodView):
@@ -413,7 +414,7 @@ def test_nocache_in_a_plain_app_mounted_in_a_guarded_one(
     app: NoCacheFlask, bare: Flask
 ) -> None:
     bare.get("/")(nocache(lambda: ("x", HEADERS)))
-    app.wsgi_app = bare.wsgi_app  # type: ignore[method-assign]
+    put_inside(app, bare.wsgi_app)
 
     assert_not_stored(answer(app))
 

@@ -32,6 +32,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from . import oracle
 from .wsgi import Answer
 from .wsgi import answer
+from .wsgi import put_inside
 
 STACKS = 10_000 if os.environ.get("NIGHTLY") == "1" else 200
 
@@ -193,14 +194,17 @@ def app_of(stack: Stack) -> t.Any:
     add_writer(app, stack)
     inner = app.wsgi_app
     if "copy" in stack.middleware:
-        app.wsgi_app = lambda environ, start: inner({**environ}, start)  # type: ignore[method-assign]
+        put_inside(app, lambda environ, start: inner({**environ}, start))
     if "drop" in stack.middleware:
         keep = {"wsgi.input", "wsgi.errors", "wsgi.url_scheme", "wsgi.version"}
-        app.wsgi_app = lambda environ, start: inner(  # type: ignore[method-assign]
-            {k: v for k, v in environ.items() if k.isupper() or k in keep}, start
+        put_inside(
+            app,
+            lambda environ, start: inner(
+                {k: v for k, v in environ.items() if k.isupper() or k in keep}, start
+            ),
         )
     if "mount" in stack.middleware:
-        app.wsgi_app = DispatcherMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+        put_inside(app, DispatcherMiddleware(app.wsgi_app))
     return app
 
 
@@ -291,7 +295,12 @@ def add_hooks(app: Flask, stack: Stack) -> None:
 def add_writer(app: Flask, stack: Stack) -> None:
     written = list(stack.written)
     if stack.writer == "after_request":
-        app.after_request(lambda r: (r.headers.extend(written), r)[1])  # type: ignore[func-returns-value]
+
+        @app.after_request
+        def write(response: Response) -> Response:
+            response.headers.extend(written)
+            return response
+
     elif stack.writer == "request_finished":
 
         def receive(sender: object, response: Response, **extra: object) -> None:
@@ -309,9 +318,12 @@ def add_writer(app: Flask, stack: Stack) -> None:
         app.response_class = Writing
     elif stack.writer == "middleware":
         inner = app.wsgi_app
-        app.wsgi_app = lambda environ, start: inner(  # type: ignore[method-assign]
-            environ,
-            lambda status, headers, *exc: start(status, headers + written, *exc),
+        put_inside(
+            app,
+            lambda environ, start: inner(
+                environ,
+                lambda status, headers, *exc: start(status, headers + written, *exc),
+            ),
         )
 
 
@@ -344,6 +356,7 @@ def check(stack: Stack) -> set[str]:
         else:
             came_to.add(f"open {got.status}")
             assert control == declared(stack)
+            assert control is not None
             assert got.status in KEPT
             assert got.get("Set-Cookie") is None
             assert kept <= MAY_KEEP[control]

@@ -20,6 +20,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from .wsgi import guarded
 from .wsgi import NO_STORE
+from .wsgi import put_inside
 
 EXACT = dict(NO_STORE)
 Change = Callable[[str, t.Any], t.Any]
@@ -32,10 +33,12 @@ def app(tmp_path: Path) -> NoCacheFlask:
     api.add_url_rule("/items", "items", lambda: {})
     api.add_url_rule("/items/<int:id>", "item", lambda id: {}, methods=["GET", "PUT"])
     app.register_blueprint(api)
-    hour = cacheable(max_age=3600, public=True, reason="x")
+    hour: t.Any = cacheable(max_age=3600, public=True, reason="x")
+    declared: t.Any = nocache
+    tagged: t.Any = nocache(etag=True)
     app.add_url_rule("/hour", "hour", hour(lambda: "x"))
-    app.add_url_rule("/file", "file", nocache(lambda: send_file("static/page.css")))
-    app.add_url_rule("/tag", "tag", nocache(etag=True)(lambda: ("x", {"ETag": '"1"'})))
+    app.add_url_rule("/file", "file", declared(lambda: send_file("static/page.css")))
+    app.add_url_rule("/tag", "tag", tagged(lambda: ("x", {"ETag": '"1"'})))
     return app
 
 
@@ -185,7 +188,7 @@ def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -
         start_response("304 NOT MODIFIED", [])
         return []
 
-    app.wsgi_app = application  # type: ignore[method-assign]
+    put_inside(app, application)
 
     assert drive(app) == []
 
@@ -224,7 +227,7 @@ def test_policy_on_an_answer_that_is_not_to_be_stored_is_found(
 ) -> None:
     opened(app, monkeypatch)
     monkeypatch.setattr("nocache.policy.SAFE", {"GET", "HEAD", "PUT"})
-    minute = cacheable(max_age=60, reason="x")
+    minute: t.Any = cacheable(max_age=60, reason="x")
     app.add_url_rule("/page", "page", minute(lambda: rv), methods=methods)
 
     assert_matches(facts(app), message)
@@ -293,7 +296,12 @@ def test_drive_finds_arguments_for_every_converter(
     app: NoCacheFlask, rule: str
 ) -> None:
     seen: list[t.Any] = []
-    app.add_url_rule(rule, "seen", lambda **arguments: seen.append(arguments) or "x")
+
+    def view(**arguments: object) -> str:
+        seen.append(arguments)
+        return "x"
+
+    app.add_url_rule(rule, "seen", view)
 
     assert drive(app, x="zz") == []
     assert seen

@@ -165,6 +165,11 @@ def fetch(connection: HTTPConnection, path: str = "/", method: str = "GET") -> A
     return Answer(response.status, response.getheaders(), response.read())
 
 
+def put_inside(app: t.Any, application: t.Any) -> None:
+    """Assign a WSGI callable to an app, as is done with middleware."""
+    app.wsgi_app = application
+
+
 def guarded(folder: Path) -> NoCacheFlask:
     """Return an app with a static file whose exceptions become answers."""
     (folder / "static").mkdir()
