@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def clean_environ() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(drop)}
 
 
+def note_checksums(kit: Path) -> None:
+    """Do what `make kit` does, so that one test fails where it was not done, not all."""
+    sums = {p.name: sha256(p.read_bytes()).hexdigest() for p in kit.glob("*.py")}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+    (kit / "CHECKSUMS").write_text("".join(lines), "utf-8", newline="\n")
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone would hold, free of caches that tools leave here."""
@@ -107,6 +115,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.startswith(("cookiecutter.json", "hooks/", TEMPLATE.name)):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
+    note_checksums(copy / KIT.relative_to(ROOT))
     return copy
 
 

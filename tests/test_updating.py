@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KIT
+from conftest import note_checksums
 from conftest import Project
 from conftest import ROOT
 
@@ -225,9 +225,7 @@ def make_older(work: Path) -> None:
         assert now in text, name
         path.write_text(text.replace(now, then, 1), "utf-8", newline="\n")
     (kit / "dropped.py").touch()
-    sums = {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in kit.glob("*.py")}
-    lines = [f"{sums[path]}  {path.name}\n" for path in sorted(sums)]
-    (kit / "CHECKSUMS").write_text("".join(lines), "utf-8", newline="\n")
+    note_checksums(kit)
 
 
 def kit(package: Path) -> dict[str, bytes]:
