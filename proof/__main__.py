@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import browser
 from . import caches
 from .processes import find_program
 from .processes import ProofError
@@ -23,9 +24,11 @@ from .service import Service
 
 PACKAGES = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
+    "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
 }
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
+    "browser": browser.prove,
 }
 
 

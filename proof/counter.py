@@ -31,6 +31,8 @@ class Counter:
         self.pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=60)
         # what the origin sent, None if it did not answer
         self.seen: dict[str, Headers | None] = {}
+        # method, path, status and what the origin sent, in order
+        self.log: list[tuple[str, str, int, Headers]] = []
         self.port = 0
 
     @contextlib.contextmanager
@@ -63,6 +65,7 @@ class Counter:
         )
         sent = list(answer.headers.iteritems())
         self.seen[mark] = sent
+        self.log.append((method, path, answer.status, sent))
         return answer, sent
 
 

@@ -1,7 +1,8 @@
 """Controls: the same API in plain Flask, as the story began and as it went on.
 
 Its ETags are what the story's network tab showed. With CONTROL=article the list, and
-only the list, has the decorator that the story applied by hand.
+only the list, has the decorator that the story applied by hand; with CONTROL=dated
+answers tell how old they are, from which browsers guess for how long they are fresh.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import itertools
 import os
 from collections.abc import Callable
 from datetime import datetime
+from datetime import timedelta
+from datetime import UTC
 from typing import Any
 
 from flask import abort
@@ -20,6 +23,29 @@ from flask import request
 from flask import Response
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
+
+CONTROL = os.environ.get("CONTROL")
+PAGE = """<!doctype html>
+<title>Saved Items</title>
+<select id="saved-items"></select>
+<form id="save-form"><input name="name"><button>Save</button></form>
+<script>
+const list = document.querySelector("#saved-items");
+const form = document.querySelector("#save-form");
+async function load() {
+  const { items } = await (await fetch("/api/items")).json();
+  list.replaceChildren(...items.map((item) => new Option(item.name, item.id)));
+}
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = JSON.stringify({ name: form.elements.name.value });
+  const headers = { "Content-Type": "application/json" };
+  await fetch("/api/save", { method: "POST", headers, body });
+  await load();
+});
+load();
+</script>
+"""
 
 app = Flask(__name__)
 items: dict[int, str] = {}
@@ -45,6 +71,10 @@ def nocache(view: Callable[..., Any]) -> Callable[..., Any]:
 def add_etag(response: Response) -> Response:
     if request.method in {"GET", "HEAD"} and not response.direct_passthrough:
         response.add_etag()
+        if CONTROL == "dated":
+            response.last_modified = datetime.now(UTC) - timedelta(days=30)
+        if CONTROL == "no-cache":
+            response.headers["Cache-Control"] = "no-cache"
         response.make_conditional(request.environ)
     return response
 
@@ -56,13 +86,14 @@ def list_items() -> ResponseReturnValue:
     return {"items": [{"id": id, "name": items[id]} for id in newest]}
 
 
-if os.environ.get("CONTROL") == "article":
+if CONTROL == "article":
     list_items = nocache(list_items)
 
 app.get("/api/items")(list_items)
 
 
 @app.post("/api/items")
+@app.post("/api/save")
 def create_item() -> ResponseReturnValue:
     id = next(ids)
     items[id] = request.get_json()["name"]
@@ -78,6 +109,16 @@ def get_item(id: int) -> ResponseReturnValue:
 def delete_item(id: int) -> ResponseReturnValue:
     items.pop(id, None)
     return "", 204
+
+
+@app.get("/")
+def index() -> ResponseReturnValue:
+    return PAGE
+
+
+@app.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    return {"status": "ok"}
 
 
 @app.get("/whoami")
