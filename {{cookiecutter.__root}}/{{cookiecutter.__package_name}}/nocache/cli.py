@@ -1,16 +1,36 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import click
 from flask.cli import pass_script_info
 from flask.cli import ScriptInfo
 
+from . import formats
 from . import version
 from .audit import audit_app
-from .audit import Route
 from .audit import routes
 from .audit import write_policy_file
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+
+def _output(known: t.Iterable[str]) -> t.Callable[[F], F]:
+    names = list(known)
+    form = click.option(
+        "--format",
+        "form",
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+    )
+    to = click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a file instead of the terminal.",
+    )
+    return lambda command: form(to(command))
 
 
 def _show_version(context: click.Context, option: click.Option, asked: bool) -> None:
@@ -34,20 +54,20 @@ def commands() -> None:
 
 
 @commands.command("routes")
+@_output(formats.ROUTES)
 @pass_script_info
-def show_routes(info: ScriptInfo) -> None:
+def show_routes(info: ScriptInfo, form: str, output: Path | None) -> None:
     """List every route with its policy."""
-    for line in _table(routes(info.load_app())):
-        click.echo(line)
+    _write(formats.ROUTES[form](routes(info.load_app())), output)
 
 
 @commands.command("audit")
+@_output(formats.AUDIT)
 @pass_script_info
-def show_findings(info: ScriptInfo) -> None:
+def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
     """Report what is declared wrongly; exit 1 if anything is."""
     found = audit_app(info.load_app())
-    for finding in found:
-        click.echo(finding)
+    _write(formats.AUDIT[form](found), output)
     if found:
         click.get_current_context().exit(1)
 
@@ -59,13 +79,17 @@ def accept(info: ScriptInfo) -> None:
     click.echo(f"Wrote {write_policy_file(info.load_app())}.")
 
 
-def _table(found: list[Route]) -> t.Iterator[str]:
-    rows: list[tuple[str, ...]] = [("Rule", "Methods", "Policy", "Endpoint", "Reason")]
-    rows += [
-        (r.rule, ",".join(r.methods), r.policy, r.endpoint, r.reason) for r in found
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
+def _write(text: str, output: Path | None) -> None:
+    if text:
+        text = f"{text.rstrip()}\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    # a whole file or the old one, whatever happens in between
+    draft = output.with_name(f"{output.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(output)
+    except OSError as error:
+        fact = f"'{output}' cannot be written: {error.strerror}."
+        raise click.BadParameter(fact, param_hint="--output") from error

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+from nocache import Finding
+from nocache import formats
+from nocache import Route
+from nocache.findings import CATALOGUE
+from nocache.findings import finding
+from pydantic import ValidationError
+from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema
+
+HOSTILE = "<img src=x onerror=alert(1)>|`*_[a](b)</script>&amp;\"'"
+FOUND = [
+    finding("NC001", ("saved/pages.py", 7), "'pages.late'"),
+    finding("NC007", ("a,b: 100%\r\n.py", 1), f"'{HOSTILE}'"),
+]
+ROUTES = [
+    Route("/", "index", ("GET",), "no-store", "", "wsgi.py", 3),
+    Route(
+        f"/{HOSTILE}",
+        HOSTILE,
+        ("GET", "POST"),
+        "public, max-age=60",
+        HOSTILE,
+        "wsgi.py",
+        9,
+    ),
+]
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of its cells."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.cells: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == "td" and data != "\n":
+            self.cells[-1] += data
+
+
+def cells_of_markdown(text: str) -> list[str]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    cells = []
+    for before, token in zip(tokens, tokens[1:], strict=False):
+        if before.type == "td_open":
+            assert {child.type for child in token.children or ()} <= {
+                "text",
+                "text_special",
+            }
+            cells.append("".join(child.content for child in token.children or ()))
+    return cells
+
+
+def test_text_is_one_finding_and_its_hint_each() -> None:
+    assert formats.text(FOUND[:1]).splitlines() == [
+        "saved/pages.py:7: NC001 undeclared-route: 'pages.late' declares no cache policy.",
+        f"    hint: {FOUND[0].hint}",
+    ]
+
+
+def test_text_without_findings_is_empty() -> None:
+    assert formats.text([]) == ""
+
+
+def test_table_aligns_its_columns() -> None:
+    head, rule, first, *_ = formats.table(ROUTES).splitlines()
+    assert head.index("Policy") == first.index("no-store")
+    assert set(rule) == {"-", " "}
+
+
+@pytest.mark.parametrize("found", [FOUND, ROUTES, []])
+def test_json_holds_every_field(found: list[Finding] | list[Route]) -> None:
+    expected = json.loads(json.dumps([item._asdict() for item in found]))
+    assert json.loads(formats.as_json(found)) == expected
+
+
+@pytest.mark.parametrize("found", [FOUND, []])
+def test_sarif_follows_the_schema(found: list[Finding]) -> None:
+    log = json.loads(formats.sarif(found))
+    StaticAnalysisResultsFormatSarifVersion210JsonSchema.model_validate(log)
+
+
+def test_sarif_schema_refuses_what_it_does_not_know() -> None:
+    log = json.loads(formats.sarif(FOUND))
+    log["runs"][0]["results"][0]["line"] = 7
+    with pytest.raises(ValidationError):
+        StaticAnalysisResultsFormatSarifVersion210JsonSchema.model_validate(log)
+
+
+def test_sarif_lists_the_catalogue_and_points_into_it() -> None:
+    [run] = json.loads(formats.sarif(FOUND))["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == list(CATALOGUE)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+
+
+def test_sarif_places_are_uris_with_lines() -> None:
+    found = [*FOUND, finding("NC002", ("/srv/a b.py", 4), "'app'")]
+    [run] = json.loads(formats.sarif(found))["runs"]
+    places = [r["locations"][0]["physicalLocation"] for r in run["results"]]
+    assert [place["artifactLocation"]["uri"] for place in places] == [
+        "saved/pages.py",
+        "a%2Cb%3A%20100%25%0D%0A.py",
+        "file:///srv/a%20b.py",
+    ]
+    assert [place["region"]["startLine"] for place in places] == [7, 1, 4]
+
+
+def test_github_is_one_line_a_finding_with_its_delimiters_escaped() -> None:
+    first, second = formats.github(FOUND).splitlines()
+    assert first == (
+        "::error file=saved/pages.py,line=7,title=NC001 undeclared-route"
+        f"::'pages.late' declares no cache policy.%0Ahint: {FOUND[0].hint}"
+    )
+    assert second.startswith("::error file=a%2Cb%3A 100%25%0D%0A.py,line=1,title=")
+
+
+def test_markdown_of_findings_shows_them_as_they_are() -> None:
+    where, name, message, hint, *_ = cells_of_markdown(formats.audit_markdown(FOUND))
+    assert (where, name) == ("saved/pages.py:7", "NC001 undeclared-route")
+    assert (message, hint) == (FOUND[0].message, FOUND[0].hint)
+
+
+def test_markdown_of_routes_shows_hostile_text_as_text() -> None:
+    cells = cells_of_markdown(formats.routes_markdown(ROUTES))
+    assert cells[5:] == [
+        f"/{HOSTILE}",
+        "GET,POST",
+        "public, max-age=60",
+        HOSTILE,
+        HOSTILE,
+    ]
+
+
+def test_markdown_says_that_there_are_no_findings() -> None:
+    assert formats.audit_markdown([]) == "No findings."
+
+
+@pytest.mark.parametrize(
+    ("page", "cells"),
+    [
+        (formats.routes_html(ROUTES), [f"/{HOSTILE}", HOSTILE]),
+        (formats.audit_html(FOUND), [FOUND[1].message, FOUND[0].hint]),
+    ],
+)
+def test_html_shows_hostile_text_as_text(page: str, cells: list[str]) -> None:
+    parsed = Page(page)
+    assert "img" not in parsed.tags
+    assert "onerror" not in parsed.attributes
+    assert parsed.tags.count("script") == 1
+    assert set(cells) <= set(parsed.cells)
+
+
+def test_html_loads_nothing() -> None:
+    assert not re.search(r"(src|href)=|url\(|@import|https?:", formats.routes_html([]))
+
+
+def test_html_counts_what_its_buttons_filter() -> None:
+    page = formats.routes_html(ROUTES)
+    assert 'value="no-store" class="good">no-store (1)<' in page
+    assert 'value="public, max-age=60" class="open">public, max-age=60 (1)<' in page
+    assert 'value="NC001" class="bad">NC001 (1)<' in formats.audit_html(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("count", "title"), [(0, "no findings"), (1, "1 finding"), (2, "2 findings")]
+)
+def test_html_counts_the_findings(count: int, title: str) -> None:
+    page = formats.audit_html(FOUND[:count])
+    assert f"<h1>Cache audit: {title}</h1>" in page
