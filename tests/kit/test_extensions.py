@@ -124,9 +124,9 @@ def policies(app: Flask) -> dict[str, str]:
 
 
 def ids(app: Flask) -> set[tuple[str, str]]:
-    """Return what the audit finds, beside that there is no policy file."""
+    """Return what the audit finds, but for the policy file and the kit's own files."""
     found = {(f.id, f.message.partition(" ")[0]) for f in audit_app(app)}
-    return {(id, subject) for id, subject in found if id != "NC010"}
+    return {(id, subject) for id, subject in found if id not in ("NC010", "NC011")}
 
 
 class Items(RestxResource):  # type: ignore[misc]
@@ -478,9 +478,12 @@ def test_login_refusal_for_a_cacheable_view_is_no_store(
     assert assert_leaks_only_unguarded(build, "/report").status == status
 
 
+# Flask-Login 0.6.3 asks for the time in a way that Python 3.12 advises against
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 def test_login_cookie_makes_no_answer_storable() -> None:
     app = guarded(login)
     got = answer(app, "/login")
+    assert got.body == b"welcome"
     assert_not_stored(got)
     cookies = [v.partition(";")[0] for n, v in got.headers if n == "Set-Cookie"]
     assert len(cookies) == 2
