@@ -78,8 +78,9 @@ def audit_app(app: Flask) -> list[Finding]:
     found = [*_entry_findings(app), *_route_findings(app, surveyed)]
     for path, line, id, subject, fact in source.scan(source_files(app)):
         found.append(finding(id, (_shown(path), line), subject, fact))
-    for path, fact in version.edits():
-        found.append(finding("NC011", (_shown(str(path)), 1), f"'{path.name}'", fact))
+    for edited, fact in version.edits():
+        where = (_shown(str(edited)), 1)
+        found.append(finding("NC011", where, f"'{edited.name}'", fact))
     faulty = {(f.path, f.line) for f in found}
     found += _policy_file_findings(app, [s.route for s in surveyed], faulty)
     return sorted(set(found))
