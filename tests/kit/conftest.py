@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
-from types import ModuleType
 
 import pytest
 from conftest import KIT
+from conftest import note_checksums
 from flask import Flask
 from flask.testing import FlaskClient
 from flask.testing import FlaskCliRunner
@@ -20,6 +20,16 @@ assert spec is not None
 assert spec.loader is not None
 sys.modules["nocache"] = kit = module_from_spec(spec)
 spec.loader.exec_module(kit)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checksums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Those of the kit as it is; test_version.py compares the ones that it notes."""
+    noted = tmp_path_factory.mktemp("kit") / "CHECKSUMS"
+    note_checksums(KIT, noted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kit.version, "CHECKSUMS", noted)
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KIT
+from conftest import note_checksums
 from conftest import ROOT
 from flask.testing import FlaskCliRunner
 from nocache import audit_app
@@ -19,6 +20,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the kit that a test may edit; it stands in for the imported one."""
     copy = tmp_path / "nocache"
     shutil.copytree(KIT, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    note_checksums(copy)
     monkeypatch.setattr(version, "KIT", copy)
     monkeypatch.setattr(version, "CHECKSUMS", copy / "CHECKSUMS")
     return copy
