@@ -184,6 +184,23 @@ def test_cacheable_gives_the_conditions_back(app: NoCacheFlask) -> None:
     assert answer(app, headers={"If-None-Match": '"2"'}).status == 200
 
 
+def test_cacheable_answers_by_date_alone(app: NoCacheFlask) -> None:
+    dated = {"Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
+    app.get("/")(hourly(lambda: ("x", dated)))
+
+    assert answer(app, headers=CONDITIONS).status == 304
+    assert_stored(answer(app), HOUR, validators=("Last-Modified",))
+
+
+def test_cacheable_takes_no_error_for_unchanged(app: NoCacheFlask) -> None:
+    app.get("/")(hourly(lambda: ("x", 404, {"ETag": '"1"'})))
+
+    got = answer(app, headers=CONDITIONS)
+
+    assert got.status == 404
+    assert_not_stored(got)
+
+
 def test_cacheable_view_sees_its_conditions(app: NoCacheFlask) -> None:
     def seen() -> list[object]:
         return [
@@ -695,6 +712,21 @@ def test_nocache_with_etag_never_answers_304(app: NoCacheFlask) -> None:
     assert got.status == 200
     assert_not_stored(got, beside=[("ETag", '"1"')])
     assert answer(app, headers={"If-Match": '"2"'}).status == 412
+
+
+def test_nocache_leaves_if_match_to_the_view(app: NoCacheFlask) -> None:
+    tagged = nocache(etag=True)(lambda: Response("x", headers={"ETag": '"1"'}))
+    app.get("/")(tagged)
+
+    assert answer(app, headers={"If-Match": '"2"'}).status == 200
+
+
+def test_nocache_keeps_no_etag_for_another_view(app: NoCacheFlask) -> None:
+    tagged = nocache(etag=True)(lambda: Response("x", headers={"ETag": '"1"'}))
+    app.add_url_rule("/tagged", "tagged", tagged)
+    app.add_url_rule("/", "other", lambda: tagged())
+
+    assert_not_stored(answer(app))
 
 
 def test_nocache_keeps_no_etag_of_another_answer(app: NoCacheFlask) -> None:

@@ -75,6 +75,13 @@ def test_cacheable_takes_no_positional_arguments() -> None:
         t.cast("t.Any", cacheable)(60, True, "x")
 
 
+def test_reason_is_listed_on_one_line(app: NoCacheFlask) -> None:
+    once: t.Any = cacheable(max_age=1, reason=" one\n  two ")
+    app.add_url_rule("/", "page", once(lambda: "x"))
+
+    assert {r.reason for r in routes(app) if r.endpoint == "page"} == {"one two"}
+
+
 class Page(MethodView):
     def get(self) -> str:
         return "x"
