@@ -73,7 +73,9 @@ class Project:
         return subprocess.run(
             [sys.executable if word == "python" else word for word in command],
             cwd=self.path,
-            env=clean_environ() | environ,
+            env=clean_environ()
+            | {"PYTEST_DEBUG_TEMPROOT": str(self.path.parent)}
+            | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
