@@ -270,7 +270,7 @@ def errors() -> Iterator[Callable[[], str]]:
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         try:
-            yield lambda: os.pread(file.fileno(), 1 << 20, 0).decode("utf-8")
+            yield lambda: (file.seek(0), file.read())[1].decode("utf-8")
         finally:
             os.dup2(kept, 2)
             os.close(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from conftest import Bake
 from conftest import Project
 
+pwd = pytest.importorskip("pwd", reason="needs a machine with POSIX users")
 # what a machine has at least; python3 and no python
 LEAST = ["sh", "awk", "grep", "touch", "cat"]
 # what a commit takes: the script that pre-commit writes runs in bash
