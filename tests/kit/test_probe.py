@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import make_server
+from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.simple_server import WSGIServer
+
+import pytest
+from flask import Flask
+from flask import redirect
+from flask import request
+from flask.testing import FlaskCliRunner
+from nocache import ApiBlueprint
+from nocache import cacheable
+from nocache import NoCacheFlask
+from werkzeug.routing import BaseConverter
+from werkzeug.test import run_wsgi_app
+from werkzeug.wrappers import Response
+
+WSGI = Callable[..., t.Any]
+
+
+class Threading(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def served(app: WSGI) -> Iterator[str]:
+    with make_server("127.0.0.1", 0, app, Threading, Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def caching(app: WSGI, fields: dict[str, str], with_query: bool = True) -> WSGI:
+    """Answer GET from a store that no header keeps anything out of."""
+    store: dict[str, Response] = {}
+
+    def pass_through(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
+        query = environ["QUERY_STRING"] if with_query else ""
+        key = f"{environ['PATH_INFO']}?{query}"
+        if environ["REQUEST_METHOD"] == "GET" and key in store:
+            answer = deepcopy(store[key])
+            answer.headers.update(fields)
+        else:
+            chunks, status, headers = run_wsgi_app(app, environ)
+            answer = Response(b"".join(chunks), status, headers)
+            if environ["REQUEST_METHOD"] == "GET":
+                store[key] = deepcopy(answer)
+        return answer(environ, start_response)
+
+    return pass_through
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    monkeypatch.chdir(tmp_path)
+    app = NoCacheFlask("kit_app")
+    add_routes(app)
+    return app
+
+
+def add_routes(app: Flask) -> None:
+    api = ApiBlueprint("api", __name__, url_prefix="/api")
+    app.extensions.setdefault("nocache", set())
+
+    @api.route("/items", methods=["GET", "POST"])
+    def items() -> dict[str, t.Any]:
+        return {"items": []}
+
+    @api.get("/items/<int:id>")
+    def item(id: int) -> t.Any:
+        return ({"id": id}, 200) if id < 9 else ({}, 404)
+
+    app.register_blueprint(api)
+
+    @app.get("/countries")
+    @cacheable(max_age=60, public=True, reason="a test")
+    def countries() -> str:
+        return "countries"
+
+    @app.get("/elsewhere")
+    def elsewhere() -> t.Any:
+        return redirect("http://127.0.0.1:9/nowhere")
+
+
+@pytest.fixture
+def heard(app: Flask) -> list[tuple[str, str, dict[str, str]]]:
+    """What the app was asked: method, target and headers."""
+    requests = []
+
+    @app.before_request
+    def hear() -> None:
+        asked = request.full_path.rstrip("?")
+        requests.append((request.method, asked, dict(request.headers)))
+
+    return requests
+
+
+@pytest.fixture
+def probe(runner: FlaskCliRunner) -> Callable[..., t.Any]:
+    def probe(url: str, *options: str) -> t.Any:
+        return runner.invoke(args=["nocache", "probe", url, *options])
+
+    return probe
+
+
+def test_guarded_app_has_no_findings(app: Flask, probe: t.Any) -> None:
+    with served(app) as url:
+        result = probe(url)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_plain_app_is_found_by_every_exit(probe: t.Any) -> None:
+    plain = Flask("kit_app")
+    add_routes(plain)
+    with served(plain) as url:
+        result = probe(url)
+    assert result.exit_code == 1
+    for subject in (
+        "GET /api/items",
+        "HEAD /api/items",
+        "OPTIONS /api/items",
+        "GET /api/items/",
+        "GET /api/items/1",
+        "GET /api/no-such-path",
+        "GET /no-such-path",
+        "GET /elsewhere",
+    ):
+        fact = f"'{subject}' may be stored: Cache-Control is missing."
+        assert fact in result.stdout, subject
+    assert f"{Path(__file__).name}:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("fields", "fact"),
+    [
+        ({"Age": "0"}, "a cache answered, Age is '0'"),
+        ({"X-Cache": "HIT"}, "a cache answered, X-Cache is 'HIT'"),
+        ({"X-Cache": "RefreshHit from cloudfront"}, "X-Cache is 'RefreshHit"),
+        ({"X-Cache": "TCP_HIT from a"}, "X-Cache is 'TCP_HIT"),
+        ({"X-Cache-Hits": "0, 1"}, "X-Cache-Hits is '0, 1'"),
+        ({"X-Cache-Status": "STALE"}, "X-Cache-Status is 'STALE'"),
+        ({"CF-Cache-Status": "REVALIDATED"}, "CF-Cache-Status is 'REVALIDATED'"),
+        ({"Cache-Status": "edge; hit; ttl=3"}, "Cache-Status is 'edge; hit; ttl=3'"),
+        ({"Cache-Status": "edge; fwd=miss; stored"}, "Cache-Status is 'edge; fwd"),
+        ({"X-Varnish": "32770 3"}, "X-Varnish is '32770 3'"),
+        ({"X-Cache": "HIT", "Via": "1.1 edge"}, "'HIT', via '1.1 edge'"),
+        ({"X-Cache": "HIT", "X-Served-By": "cache-1"}, "'HIT', via 'cache-1'"),
+    ],
+)
+def test_copies_of_a_cache_are_found(
+    app: Flask, probe: t.Any, fields: dict[str, str], fact: str
+) -> None:
+    with served(caching(app, fields)) as url:
+        result = probe(url)
+    assert result.exit_code == 1
+    lines = [line for line in result.stdout.splitlines() if "NC008" in line]
+    assert all(fact in line for line in lines), result.stdout
+    subjects = {line.split("'")[1] for line in lines}
+    assert subjects >= {"GET /api/items", "GET /api/items/1", "GET /api/no-such-path"}
+    assert "GET /countries" not in subjects
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X-Cache": "MISS from edge"},
+        {"X-Cache": "whit"},
+        {"X-Cache-Hits": "0"},
+        {"CF-Cache-Status": "DYNAMIC"},
+        {"Cache-Status": "edge; fwd=bypass"},
+        {"X-Varnish": "32770"},
+        {"Via": "1.1 edge", "X-Served-By": "cache-1"},
+    ],
+)
+def test_caches_that_passed_are_no_finding(
+    app: Flask, probe: t.Any, fields: dict[str, str]
+) -> None:
+    with served(caching(app, fields)) as url:
+        result = probe(url)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_copies_are_found_where_the_cache_ignores_the_query(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(caching(app, {"Age": "1"}, with_query=False)) as url:
+        assert probe(url).exit_code == 1
+    assert len([h for h in heard if h[:2] == ("GET", "/api/items")]) == 1
+
+
+def test_each_path_is_asked_twice_without_and_twice_with_a_marker(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(app) as url:
+        probe(url)
+        probe(url)
+    plain = [h for h in heard if h[:2] == ("GET", "/api/items")]
+    marked = [h[1] for h in heard if h[1].startswith("/api/items?nocache-probe=")]
+    # twice each and the conditional one
+    assert len(plain) == 2 * 3
+    assert sorted(marked.count(target) for target in set(marked)) == [2, 2]
+
+
+def test_only_reading_methods_are_sent(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(app) as url:
+        probe(url)
+    assert {method for method, *_ in heard} == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_unsafe_sends_the_methods_of_the_routes(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(app) as url:
+        assert probe(url, "--unsafe").exit_code == 0
+    assert {h[1] for h in heard if h[0] == "POST"} == {"/api/items"}
+
+
+def test_path_of_the_url_goes_before_every_route(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(app) as url:
+        probe(f"{url}/shop/")
+    assert heard
+    assert all(target.startswith("/shop/") for _, target, _ in heard)
+
+
+def test_arguments_fill_the_rules(app: Flask, probe: t.Any, heard: list[t.Any]) -> None:
+    with served(app) as url:
+        assert probe(url, "--arg", "id=42").exit_code == 0
+    assert any(target == "/api/items/42" for _, target, _ in heard)
+
+
+def test_argument_that_no_sample_fits_is_asked_for(app: Flask, probe: t.Any) -> None:
+    app.url_map.converters["odd"] = type("Odd", (BaseConverter,), {"regex": "[.]{3}"})
+    app.add_url_rule("/odd/<odd:dots>", "odd", lambda dots: "x")
+    with served(app) as url:
+        result = probe(url)
+        assert result.exit_code == 2
+        assert "No sample fits 'dots' of the rule '/odd/<odd:dots>'." in result.stderr
+        assert "Pass one: --arg name=value." in result.stderr
+        assert probe(url, "--arg", "dots=...").exit_code == 0
+
+
+def test_redirects_are_not_followed(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    # nothing listens where it points to
+    with served(app) as url:
+        assert probe(url).exit_code == 0
+    assert any(target == "/elsewhere" for _, target, _ in heard)
+
+
+def test_headers_are_sent_and_nothing_else_is(
+    app: Flask,
+    probe: t.Any,
+    heard: list[t.Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with served(app) as url:
+        assert probe(url).exit_code == 0
+        assert not any("Authorization" in headers for *_, headers in heard)
+        assert all(
+            headers["User-Agent"].startswith("nocache-probe/") for *_, headers in heard
+        )
+        heard.clear()
+        probe(url, "--header", "authorization: Bearer x", "--header", "User-Agent: me")
+    assert {headers["Authorization"] for *_, headers in heard} == {"Bearer x"}
+    assert {headers["User-Agent"] for *_, headers in heard} == {"me"}
+
+
+@pytest.mark.parametrize(
+    ("url", "fact"),
+    [
+        ("http://me:secret@127.0.0.1:9", "The URL holds credentials"),
+        ("http://me@127.0.0.1:9", "The URL holds credentials"),
+        ("ftp://127.0.0.1", "'ftp://127.0.0.1' is not an http or https URL."),
+        ("127.0.0.1:9", "'127.0.0.1:9' is not an http or https URL."),
+        ("http://127.0.0.1:9/?a=b", "holds more than a path."),
+    ],
+)
+def test_unfit_urls_are_refused(probe: t.Any, url: str, fact: str) -> None:
+    result = probe(url)
+    assert result.exit_code == 2
+    assert fact in result.stderr
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize("header", ["nothing", "a b: c", ": c"])
+def test_unfit_headers_are_refused(probe: t.Any, header: str) -> None:
+    result = probe("http://127.0.0.1:9", "--header", header)
+    assert result.exit_code == 2
+    assert f"{header!r} is not a header" in result.stderr
+
+
+def test_unreachable_host_exits_2(probe: t.Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        result = probe(url)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: '{url}' cannot be reached: ")
+    assert "Connection refused" in result.stderr
+
+
+def test_silent_host_exits_2_after_the_timeout(probe: t.Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        result = probe(url, "--timeout", "0.1")
+    assert result.exit_code == 2
+    assert "timed out" in result.stderr
+    assert time.monotonic() - start < 5
+
+
+def test_endless_body_ends_the_wait_not_the_probe(app: Flask, probe: t.Any) -> None:
+    stop = threading.Event()
+
+    @app.get("/endless")
+    def endless() -> t.Any:
+        def body() -> Iterator[bytes]:
+            yield b"x"
+            stop.wait(10)
+
+        return body()
+
+    with served(app) as url:
+        result = probe(url, "--timeout", "0.2")
+        stop.set()
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_missing_client_is_named_with_the_command_that_installs_it(
+    probe: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    result = probe("http://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert "urllib3 is not installed. Run: pip install 'urllib3>=2'" in result.stderr
+
+
+def test_formats_and_output_are_those_of_the_audit(
+    app: Flask, probe: t.Any, tmp_path: Path
+) -> None:
+    with served(caching(app, {"Age": "1"})) as url:
+        result = probe(url, "--format", "github", "--output", "found.txt")
+    assert (result.exit_code, result.output) == (1, "")
+    assert "title=NC008 storable-response::" in (tmp_path / "found.txt").read_text()
