@@ -98,6 +98,7 @@ def create(remote: str, tmp_path: Path) -> Create:
     return create
 
 
+@pytest.mark.slow
 def test_update_takes_the_kit_and_keeps_the_team_s_code(
     create: Create, template: Path
 ) -> None:
