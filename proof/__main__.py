@@ -13,6 +13,9 @@ from pathlib import Path
 
 from . import browser
 from . import caches
+from . import contract
+from . import edge
+from . import load
 from .processes import find_program
 from .processes import ProofError
 from .report import Row
@@ -22,13 +25,19 @@ from .service import bake
 from .service import MUTATIONS
 from .service import Service
 
-PACKAGES = {
+PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "load": {"nginx": "nginx-light", "postgres": "postgresql"},
+    "edge": {"nginx": "nginx-light"},
+    "contract": {},
 }
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
     "browser": browser.prove,
+    "load": load.prove,
+    "edge": edge.prove,
+    "contract": contract.prove,
 }
 
 

@@ -29,6 +29,7 @@ worker_processes 1;
 {user}
 events {{ worker_connections 1024; }}
 http {{
+    {include}
     access_log off;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -39,9 +40,10 @@ http {{
     server {{
         listen {host}:{port};
         location / {{
-            proxy_pass http://{host}:{counter};
+            proxy_pass http://{host}:{upstream};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_read_timeout {patience};
             proxy_cache proof;
             proxy_cache_valid any 1h;
             proxy_cache_lock on;
@@ -56,16 +58,29 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, counter: int) -> Iterator[str]:
-    """Run an nginx that caches every status, and yield its URL."""
+def nginx(
+    folder: Path, upstream: int, include: Path | None = None, patience: int = 60
+) -> Iterator[str]:
+    """Run an nginx that caches every status, and yield its URL.
+
+    :param include: a configuration for its http block.
+    :param patience: seconds to wait for the upstream.
+    """
     port = free_port()
     # root's workers are another user, who must not enter our folder
     user = "user root;" if os.geteuid() == 0 else ""
-    config = folder / "nginx.conf"
-    config.write_text(
-        NGINX.format(folder=folder, port=port, host=HOST, counter=counter, user=user)
+    config = NGINX.format(
+        folder=folder,
+        user=user,
+        include=f"include {include};" if include else "",
+        host=HOST,
+        port=port,
+        upstream=upstream,
+        patience=patience,
     )
-    command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(config)]
+    path = folder / "nginx.conf"
+    path.write_text(config, "utf-8")
+    command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(path)]
     with running(command, port, folder / "log"):
         yield f"http://{HOST}:{port}"
 

@@ -58,11 +58,15 @@ def running(
     log: Path,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    ending: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in its own process group until the block ends.
 
     :param port: where it answers once it is ready.
     :param log: where its output goes.
+    :param user: who it runs as.
+    :param ending: what asks it to end.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -73,12 +77,13 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
+            user=user,
         )
     try:
         wait_for_port(port, process, log)
         yield process
     finally:
-        stop(process)
+        stop(process, ending)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -93,9 +98,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
     raise ProofError(f"{process.args!r} did not start:\n{said}")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(
+    process: subprocess.Popen[bytes], ending: signal.Signals = signal.SIGTERM
+) -> None:
     """End a process that this run started, and all of its group."""
-    _signal_group(process, signal.SIGTERM)
+    _signal_group(process, ending)
     try:
         process.wait(PATIENCE / 2)
     except subprocess.TimeoutExpired:

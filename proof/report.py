@@ -7,7 +7,8 @@ from dataclasses import field
 
 LEGEND = """\
 unasked: answered without the origin; stale: contradicts what the origin had acknowledged;
-storable: without exactly the three no-store headers; control: the same against plain Flask."""
+storable: without exactly the three no-store headers; -: not counted, or none.
+control: the same against plain Flask, for the edge without deploy/."""
 
 HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")
 WIDTHS = (10, 9, 7, 5, 10, 10, 7, 5)
@@ -43,6 +44,8 @@ class Row:
     control: Tally | None = None
     failures: list[str] = field(default_factory=list)
     checks: int = 1
+    # whether a pass-through before the origin counted what arrived
+    counted: bool = True
 
     def fail(self, fact: str) -> None:
         self.failures.append(f"{self.client}, {self.scenario}: {fact}")
@@ -71,14 +74,14 @@ def _cells(row: Row) -> Iterator[str]:
         yield from "-----"
     else:
         yield str(found.requests)
-        yield str(found.unasked)
+        yield str(found.unasked) if row.counted else "-"
         yield str(found.stale)
         yield str(found.not_modified)
         yield str(found.storable)
     if row.control is None:
         yield from "---"
     else:
-        yield str(row.control.unasked)
+        yield str(row.control.unasked) if row.counted else "-"
         yield str(row.control.stale)
         yield str(row.control.not_modified)
 

@@ -123,7 +123,12 @@ def mutate(guard: Path, mutation: str) -> None:
     guard.write_text(source.replace(ANCHOR, MUTATIONS[mutation]), "utf-8")
 
 
-def run(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> str:
+def run(
+    command: list[str],
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    user: str | None = None,
+) -> str:
     """Run a command to its end and return what it printed."""
     done = subprocess.run(
         command,
@@ -133,6 +138,7 @@ def run(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        user=user,
     )
     if done.returncode:
         program = shutil.which(command[0]) or command[0]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+from .caches import nginx
+from .processes import free_port
+from .processes import HOST
+from .report import Row
+from .report import Tally
+from .scenarios import is_no_store
+from .service import Origin
+from .service import Service
+
+HEAD = "Host: localhost\r\nConnection: close\r\n"
+MANY = "X-Field: 1\r\n" * 120
+# who answers, with which status, to what
+REQUESTS = [
+    ("gunicorn", 400, f"{'A' * 30} / HTTP/1.1\r\n{HEAD}\r\n"),
+    ("gunicorn", 414, f"GET /{'a' * 5000} HTTP/1.1\r\n{HEAD}\r\n"),
+    ("gunicorn", 431, f"GET / HTTP/1.1\r\n{HEAD}{MANY}\r\n"),
+    ("nginx", 400, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+    ("nginx", 413, f"POST / HTTP/1.1\r\n{HEAD}Content-Length: 9000000\r\n\r\n"),
+    ("nginx", 414, f"GET /{'a' * 40000} HTTP/1.1\r\n{HEAD}\r\n"),
+    ("nginx", 501, f"POST / HTTP/1.1\r\n{HEAD}Transfer-Encoding: gzip\r\n\r\n"),
+]
+PLAIN = f"GET / HTTP/1.1\r\n{HEAD}\r\n"
+Answer = tuple[int, list[tuple[str, str]]]
+
+
+def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
+    """Ask for what never reaches Python, with the shipped edge and without."""
+    service.migrate()
+    edge = service.folder / "deploy" / "nginx-no-store.conf"
+    with Origin(service, "wsgi").serving() as origin:
+        with fronts(scratch, "up", origin.port, edge) as (front, bare):
+            for who, status, request in REQUESTS:
+                yield compare(f"{status} by {who}", status, request, front, bare)
+            yield poisoned(front, bare)
+    with fronts(scratch, "down", free_port(), edge) as (front, bare):
+        yield compare("502 by nginx", 502, PLAIN, front, bare)
+    with silent() as port, fronts(scratch, "slow", port, edge, 1) as (front, bare):
+        yield compare("504 by nginx", 504, PLAIN, front, bare)
+
+
+@contextlib.contextmanager
+def fronts(
+    scratch: Path, name: str, port: int, edge: Path, patience: int = 60
+) -> Iterator[tuple[int, int]]:
+    """Put two nginx before a port, with and without the shipped configuration."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for kind, include in (("edge", edge), ("bare", None)):
+            folder = scratch / f"{kind}-{name}"
+            folder.mkdir()
+            url = stack.enter_context(nginx(folder, port, include, patience))
+            ports.append(int(url.rpartition(":")[2]))
+        yield ports[0], ports[1]
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """Listen on a port, and never answer."""
+    with socket.create_server((HOST, 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def compare(name: str, status: int, request: str, front: int, bare: int) -> Row:
+    row = Row("edge", name, checks=2, counted=False)
+    row.guarded, row.control = (
+        count(front, request, status),
+        count(bare, request, status),
+    )
+    if row.guarded.stale or row.control.stale:
+        row.fail(f"another status than {status}.")
+    if row.guarded.storable:
+        row.fail("the answer may be stored.")
+    if not row.control.storable:
+        row.fail("the answer is not storable without the edge's headers.")
+    return row
+
+
+def poisoned(front: int, bare: int) -> Row:
+    """Ask for the page whose address was refused with 431 a moment ago."""
+    row = Row("edge", "200, after another's 431", checks=2, counted=False)
+    row.guarded, row.control = count(front, PLAIN, 200), count(bare, PLAIN, 200)
+    if row.guarded.stale or row.guarded.storable:
+        row.fail("the page is not the app's, or may be stored.")
+    if not row.control.stale:
+        row.fail("the refusal is not stored without the edge's configuration.")
+    return row
+
+
+def count(port: int, request: str, status: int) -> Tally:
+    found, headers = ask(port, request)
+    return Tally(1, stale=int(found != status), storable=int(not is_no_store(headers)))
+
+
+def ask(port: int, request: str) -> Answer:
+    """Send bytes that no HTTP client would."""
+    with socket.create_connection((HOST, port), 60) as sock:
+        with contextlib.suppress(OSError):
+            sock.sendall(request.encode("ascii"))
+        with sock.makefile("rb") as answer:
+            status = answer.readline().split()
+            headers = BytesHeaderParser().parse(answer)
+    return int(status[1]) if len(status) > 1 else 0, headers.items()
