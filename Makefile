@@ -63,7 +63,7 @@ proof-mutations: $(PROOF)/.ready  ## each mistake in the guard must fail the pro
 lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy hooks tests
+	@$(BIN)/mypy hooks proof tests
 
 format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
 	@$(BIN)/ruff check --fix .

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
+from datetime import datetime
+from datetime import UTC
+from importlib import metadata
 from pathlib import Path
 
 from . import browser
@@ -25,6 +30,12 @@ from .service import bake
 from .service import MUTATIONS
 from .service import Service
 
+VERSIONS = [
+    ("nginx", "-v"),
+    ("varnishd", "-V"),
+    ("chromium", "--version"),
+    ("postgres", "--version"),
+]
 PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
@@ -90,12 +101,25 @@ def run(
     service = bake(scratch, arguments.mutate)
     for name in parts:
         tell(name)
+        service.database = scratch / f"{name}.sqlite3"
         yield from PARTS[name](service, scratch, arguments.rounds)
     tell("done")
 
 
+def versions() -> Iterator[str]:
+    for name, option in VERSIONS:
+        if (path := find_program(name)) is None:
+            continue
+        command = [path, option]
+        done = subprocess.run(command, capture_output=True, text=True)
+        found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+        yield f"{name} {found[0] if found else '?'}"
+    for name in ("locust", "schemathesis", "selenium"):
+        yield f"{name} {metadata.version(name)}"
+
+
 def report(rows: list[Row]) -> int:
-    print()
+    print(f"\n{datetime.now(UTC):%Y-%m-%d}: {', '.join(versions())}\n")
     for line in table(rows):
         print(line)
     print()

@@ -113,11 +113,11 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
         for origin in (guarded, plain, article):
             stack.enter_context(origin.serving())
         for name in CACHES:
-            benches = [
+            first, *controls = (
                 stack.enter_context(before(name, origin, scratch))
                 for origin in (guarded, plain, article)
-            ]
-            yield from with_cache(name, *benches, rounds)
+            )
+            yield from with_cache(name, first, *controls, rounds=rounds)
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def before(name: str, origin: Origin, scratch: Path) -> Iterator[Bench]:
 
 
 def with_cache(
-    name: str, guarded: Bench, plain: Bench, article: Bench, rounds: int
+    name: str, guarded: Bench, plain: Bench, article: Bench, *, rounds: int
 ) -> Iterator[Row]:
     for scenario in SCENARIOS:
         row = Row(name, scenario.name)

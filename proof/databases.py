@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .processes import environment
-from .processes import find_program
 from .processes import free_port
 from .processes import HOST
+from .processes import program
 from .processes import ProofError
 from .processes import running
 from .service import run
@@ -53,12 +53,12 @@ class Postgres:
         # postgres refuses to run as root
         self.user = NOBODY if os.geteuid() == 0 else None
         self._stack = contextlib.ExitStack()
-        initdb = [binary("initdb"), "-D", str(folder / "data"), "-U", "proof"]
+        initdb = [program("initdb"), "-D", str(folder / "data"), "-U", "proof"]
         initdb += ["-A", "trust", "--no-sync", "-E", "UTF8"]
         run(initdb, folder, user=self.user)
 
     def start(self) -> None:
-        command = [binary("postgres"), "-D", str(self.folder / "data")]
+        command = [program("postgres"), "-D", str(self.folder / "data")]
         for setting in (
             f"port={self.port}",
             f"listen_addresses={HOST}",
@@ -80,7 +80,7 @@ class Postgres:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        command = [binary("pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
+        command = [program("pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         for _ in range(300):
             if subprocess.run(command, env=environment()).returncode == 0:
                 return
@@ -97,15 +97,6 @@ class Postgres:
         self.stop()
         yield
         self.start()
-
-
-def binary(name: str) -> str:
-    """Return a program of PostgreSQL, which Debian keeps off the PATH."""
-    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    found = str(versions[0]) if versions else find_program(name)
-    if found is None:
-        raise ProofError(f"{name!r} is not installed.")
-    return found
 
 
 @contextlib.contextmanager

@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 
 # generous: the machine may be busy, and nothing is asserted about time
 PATIENCE = 60.0
 HOST = "127.0.0.1"
-# daemons lie where the PATH of a user does not look
-SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+# Debian keeps daemons where the PATH of a user does not look
+DAEMONS = ["/usr/sbin", "/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"))[-1:]]
+SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *DAEMONS])
 
 
 class ProofError(Exception):

@@ -48,14 +48,14 @@ class Service:
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder = folder
         self.scratch = scratch
+        self.database = scratch / "saved.sqlite3"
         self.python = str(folder / ".venv" / "bin" / "python")
 
     def environment(self, **variables: str) -> dict[str, str]:
-        database = self.scratch / "saved.sqlite3"
         return environment(
             **{
                 "FLASK_SECRET_KEY": secrets.token_hex(),
-                "DATABASE_URL": f"sqlite:///{database}",
+                "DATABASE_URL": f"sqlite:///{self.database}",
                 "FLASK_DATABASE_TIMEOUT": "30",
                 "PYTHONPATH": str(ORIGINS),
                 "PYTHONDONTWRITEBYTECODE": "1",
