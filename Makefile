@@ -5,7 +5,7 @@ BIN := .venv/bin
 SERVICE := {{cookiecutter.__root}}
 KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
-.PHONY: help demo test test-all lint format kit bench lock clean
+.PHONY: help demo test test-all proof proof-mutations lint format kit bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
