@@ -1231,7 +1231,6 @@ def test_threads_answer_each_their_own_request(app: NoCacheFlask) -> None:
 # defects
 
 
-@pytest.mark.xfail(strict=True, reason="a stamp is '' until the view has returned")
 @pytest.mark.parametrize("how", ["abort", "error-handler", "after-request"])
 def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
     def view() -> t.NoReturn:
@@ -1247,7 +1246,6 @@ def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
     assert_not_stored(answer(app))
 
 
-@pytest.mark.xfail(strict=True, reason="the key of a finished exchange opens wsgi_app")
 def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
     def retrying(environ: t.Any, start_response: t.Any) -> t.Any:
         inner: t.Any = app.wsgi_app
@@ -1257,7 +1255,6 @@ def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
     assert_not_stored(answer(retrying, "/nowhere"))
 
 
-@pytest.mark.xfail(strict=True, reason="the answer forwarded to brings its stamp along")
 def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
     app: NoCacheFlask,
 ) -> None:
@@ -1274,7 +1271,6 @@ def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
     assert_not_stored(answer(app, "/api/forward"))
 
 
-@pytest.mark.xfail(strict=True, reason="If-None-Match is withheld from every method")
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE"])
 def test_precondition_of_a_write_reaches_the_view(
     app: NoCacheFlask, method: str
@@ -1290,7 +1286,6 @@ def test_precondition_of_a_write_reaches_the_view(
     assert_not_stored(got)
 
 
-@pytest.mark.xfail(strict=True, reason="conditions given back outlive a failed view")
 def test_error_page_for_a_missing_static_file_answers_conditions(
     app: NoCacheFlask,
 ) -> None:
@@ -1306,7 +1301,6 @@ def test_error_page_for_a_missing_static_file_answers_conditions(
     assert_not_stored(got)
 
 
-@pytest.mark.xfail(strict=True, reason="an answer is stamped whatever its status")
 @pytest.mark.parametrize("status", [301, 404, 500])
 def test_hook_cannot_turn_an_error_into_a_304(app: NoCacheFlask, status: int) -> None:
     # make_conditional() takes an answer of any status for unchanged

@@ -426,9 +426,6 @@ def test_nocache_in_a_plain_app_mounted_in_a_guarded_one(
     assert_not_stored(answer(app))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="harden() empties the headers of a shared answer"
-)
 def test_nocache_leaves_a_shared_response_as_it_is(bare: Flask) -> None:
     # between clear() and extend() another thread could send it without any header
     shared = Response("x", headers=HEADERS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import sys
 import typing as t
 from itertools import chain
@@ -9,8 +10,8 @@ from flask import Flask
 from .cli import commands
 from .policy import CDN
 from .policy import EXCHANGE
+from .policy import Exchange
 from .policy import NOCACHE
-from .policy import Policy
 from .policy import STAMP
 from .policy import STATIC
 from .policy import withhold
@@ -22,6 +23,10 @@ if t.TYPE_CHECKING:
 
 STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
 ERROR = b"Internal Server Error\n"
+ERROR_FIELDS = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(ERROR))),
+)
 
 
 class NoCacheFlask(Flask):
@@ -56,114 +61,97 @@ class NoCacheFlask(Flask):
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
         # whatever is assigned to self.wsgi_app runs inside the guard
-        return Exchange(self, environ, start_response).answer(self.wsgi_app, environ)
+        return guard(self, self.wsgi_app, environ, start_response)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
-        # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__
-        if EXCHANGE in environ:
-            return super().wsgi_app(environ, start_response)
-        return Exchange(self, environ, start_response).answer(super().wsgi_app, environ)
+        # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
+        # middleware may come in twice with one environ: only the first was guarded
+        exchange = environ.get(EXCHANGE)
+        if exchange is None or exchange.entered:
+            inner = functools.partial(NoCacheFlask.wsgi_app, self)
+            return guard(self, inner, environ, start_response)
+        exchange.entered = True
+        return super().wsgi_app(environ, start_response)
 
 
-class Exchange:
-    """One request and its answer on their way through the guard.
+class Body(chain[bytes]):
+    """A body whose first chunk has been taken from it already."""
 
-    :param app: the app that answers.
-    :param environ: the WSGI environment; the conditions that end in a 304 leave it.
+    __slots__ = ("close",)
+    close: t.Callable[[], None]
+
+
+def guard(
+    app: Flask,
+    application: WSGIApplication,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> t.Iterable[bytes]:
+    """Answer a request with no-store headers, unless a declared view answers it.
+
+    :param app: whose configuration and logger to use.
+    :param application: the WSGI callable inside the guard.
+    :param environ: the request; the conditions that can end in a 304 leave it.
     :param start_response: the server's.
     """
+    exchange = environ[EXCHANGE] = Exchange()
+    if (
+        "HTTP_IF_NONE_MATCH" in environ
+        or "HTTP_IF_MODIFIED_SINCE" in environ
+        or "HTTP_IF_RANGE" in environ
+    ):
+        exchange.withheld = withhold(environ)
+    method = environ["REQUEST_METHOD"]
+    started = False
 
-    __slots__ = (
-        "app",
-        "body",
-        "method",
-        "path",
-        "policy",
-        "stamp",
-        "start",
-        "started",
-        "withheld",
-    )
+    def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
+        nonlocal started
+        policy = exchange.policy
+        if policy is None or not (
+            (STAMP, exchange.stamp) in headers
+            and policy.admits(method, status, headers)
+        ):
+            policy = NOCACHE
+        if status[:3] == "304" and not policy.storable:
+            raise RuntimeError(
+                f"{method} {environ.get('PATH_INFO')} answered 304, which keeps the copy"
+                " that a client has alive, but no @cacheable view gave that answer."
+            )
+        fields = policy.apply(headers)
+        if app.config.get("NOCACHE_CDN_HEADERS") and not policy.storable:
+            fields += CDN
+        # servers take exc_info for the sign that an answer is being replaced
+        replaced = exc_info if started else None
+        started = True
+        return start_response(status, fields, replaced)
 
-    def __init__(
-        self, app: Flask, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> None:
-        self.app = app
-        self.method: str = environ["REQUEST_METHOD"]
-        self.path = environ.get("PATH_INFO", "")
-        self.start = start_response
-        self.started = False
-        self.withheld = withhold(environ)
-        # a declared view sets both as it answers; where they get lost, nothing is stored
-        self.policy: Policy | None = None
-        self.stamp = ""
-        environ[EXCHANGE] = self
-
-    def answer(
-        self, application: WSGIApplication, environ: WSGIEnvironment
-    ) -> t.Iterable[bytes]:
-        """Return the body that `application` answers with."""
-        try:
-            body = application(environ, self.start_response)
-        except Exception:
-            return self.fail()
+    body: t.Iterable[bytes] = ()
+    chunks: t.Iterator[bytes] = iter(())
+    first = b""
+    try:
+        body = application(environ, start)
         # servers look for their own wrapper, to send the file without reading it
         if type(body) is environ.get("wsgi.file_wrapper"):
             return body
-        self.body = body
-        return self
-
-    def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
-    ) -> t.Any:
-        policy = NOCACHE
-        if self.policy is not None and (STAMP, self.stamp) in headers:
-            if not self.policy.storable or self.policy.admits(
-                self.method, status[:3], headers
-            ):
-                policy = self.policy
-        if not policy.storable and status.startswith("304"):
-            raise RuntimeError(
-                f"{self.method} {self.path} answered 304, which keeps the copy that a"
-                " client has alive, but no @cacheable view gave that answer."
-            )
-        fields = policy.apply(headers)
-        if not policy.storable and self.app.config.get("NOCACHE_CDN_HEADERS"):
-            fields += CDN
-        self.started = True
-        return self.start(status, fields, exc_info)
-
-    def __iter__(self) -> t.Iterator[bytes]:
-        # no header has left before the first byte: until then a failure can be answered
-        try:
-            chunks = iter(self.body)
-            for chunk in chunks:
-                if chunk:
-                    return chain((chunk,), chunks)
-        except Exception:
-            return iter(self.fail())
-        return iter(())
-
-    def close(self) -> None:
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            close()
-
-    def fail(self) -> t.Iterable[bytes]:
-        """Answer the exception being handled, or raise it where Flask would."""
-        propagate = self.app.config["PROPAGATE_EXCEPTIONS"]
-        if propagate or (propagate is None and (self.app.testing or self.app.debug)):
+        # no header leaves before the first byte: until then a failure can be answered
+        chunks = iter(body)
+        for first in chunks:
+            if first:
+                break
+    except Exception:
+        propagate = app.config["PROPAGATE_EXCEPTIONS"]
+        if propagate or (propagate is None and (app.testing or app.debug)):
+            getattr(body, "close", _nothing)()
             raise
-        self.app.logger.error(
-            "Exception on %s [%s]", self.path, self.method, exc_info=True
-        )
-        headers = [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(ERROR))),
-        ]
-        # a server takes exc_info for the sign that its first answer is being replaced
-        exc_info = sys.exc_info() if self.started else None
-        self.start_response("500 INTERNAL SERVER ERROR", headers, exc_info)
-        return () if self.method == "HEAD" else (ERROR,)
+        path = environ.get("PATH_INFO")
+        app.logger.error("Exception on %s [%s]", path, method, exc_info=True)
+        start("500 INTERNAL SERVER ERROR", ERROR_FIELDS, sys.exc_info())
+        chunks, first = iter(()), b"" if method == "HEAD" else ERROR
+    answer = Body((first,), chunks) if first else Body()
+    answer.close = getattr(body, "close", _nothing)
+    return answer
+
+
+def _nothing() -> None: ...

@@ -4,21 +4,19 @@ import contextlib
 import functools
 import inspect
 import typing as t
-from copy import copy
-from secrets import token_hex
+from random import getrandbits
+from types import MappingProxyType
 
 from flask import after_this_request
 from flask import Blueprint
 from flask import current_app
 from flask import has_request_context
+from flask import Request
 from flask import request
 from flask import Response
 from flask.sansio.app import App
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
-
-if t.TYPE_CHECKING:
-    from .guard import Exchange
 
 P = t.ParamSpec("P")
 R = t.TypeVar("R")
@@ -55,7 +53,7 @@ STAMP = "Nocache-Stamp"
 VALIDATORS = frozenset({"etag", "last-modified"})
 REMOVED = VALIDATORS | {
     "age",
-    "cache-control",
+    "cache-control",  # and every targeted field, see FieldNames
     "edge-control",
     "expires",
     STAMP.lower(),
@@ -72,9 +70,28 @@ MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
 # what keeps a client's old copy alive, RFC 9110 13.1
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE")
 
+# what Flask makes a new Response of
+FRESH = (dict, list, str)
+
 EXCHANGE = "nocache.exchange"
 POLICY = "_nocache_policy"
 TRACES = "_nocache_traces"
+
+
+class FieldNames(dict[str, str]):
+    """Field names as they are compared, worked out once for each spelling."""
+
+    def __missing__(self, spelling: str) -> str:
+        name = spelling.strip().lower()
+        # targeted fields are read as Cache-Control is, RFC 9213 2.2
+        if name.endswith("-cache-control"):
+            name = "cache-control"
+        if len(self) < 1000:  # an app may make names up
+            self[spelling] = name
+        return name
+
+
+NAMES = FieldNames()
 
 
 class Policy:
@@ -86,7 +103,7 @@ class Policy:
         self.text = text
         self.reason = reason
         self.storable = text != "no-store"
-        self.fields = (("Cache-Control", text),) if self.storable else NO_STORE
+        self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
 
     def apply(self, headers: Fields) -> list[tuple[str, str]]:
@@ -94,29 +111,39 @@ class Policy:
 
         :param headers: names and values as the app wrote them.
         """
-        removes = self.removes
-        kept = [
-            field
-            for field in headers
-            if (name := field[0].strip().lower()) not in removes
-            and not name.endswith("-cache-control")
-        ]
-        kept += self.fields
-        return kept
+        removes, fields = self.removes, []
+        for field in headers:
+            if NAMES[field[0]] not in removes:
+                fields.append(field)
+        fields += self.fields
+        return fields
 
     def admits(self, method: str, status: str, headers: Fields) -> bool:
-        """Return whether an answer of a view with this policy may be stored at all.
+        """Return whether this policy holds for an answer of its view.
 
         :param method: the request's method.
-        :param status: the answer's status code, three digits.
+        :param status: the answer's status, beginning with the code.
         :param headers: names and values of the answer.
         """
-        return (
-            self.storable
-            and method in SAFE
-            and status in STORABLE
-            and not any(name.strip().lower() == "set-cookie" for name, _ in headers)
+        return not self.storable or (
+            method in SAFE
+            and status[:3] in STORABLE
+            and "set-cookie" not in [NAMES[name] for name, _ in headers]
         )
+
+
+class Exchange:
+    """What the guard and a declared view tell each other during one request.
+
+    The guard leaves the conditions that it withheld, and notes that the app was entered;
+    the view that answers leaves its policy and the stamp of its answer. Where these get
+    lost, nothing is stored.
+    """
+
+    policy: Policy | None = None
+    stamp: str | None = None
+    withheld: t.Mapping[str, t.Any] = MappingProxyType({})
+    entered = False
 
 
 NOCACHE = Policy("no-store")
@@ -168,11 +195,7 @@ def nocache(view: View[P, R] | None = None, /, *, etag: bool = False) -> t.Any:
 
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("nocache", view)
-        wrapper = _wrap(
-            view,
-            before=functools.partial(_protect, policy),
-            after=functools.partial(_stamp, policy) if etag else _unchanged,
-        )
+        wrapper = _wrap(view, functools.partial(_protect, policy))
         for target in (view, wrapper):
             with contextlib.suppress(AttributeError):
                 setattr(target, POLICY, policy)
@@ -214,8 +237,13 @@ def cacheable(
 def withhold(environ: dict[str, t.Any]) -> dict[str, t.Any]:
     """Take the conditions that can end in a 304 out of a request and return them.
 
+    Those of a write stay: they end in 412, and keep it from overwriting,
+    RFC 9110 13.1.2.
+
     :param environ: the WSGI environment, changed in place.
     """
+    if environ["REQUEST_METHOD"] not in SAFE:
+        return {}
     withheld = {name: environ.pop(name) for name in CONDITIONS if name in environ}
     # without its If-Range a Range would turn a whole answer into a part of another
     if "HTTP_IF_RANGE" in withheld and "HTTP_RANGE" in environ:
@@ -237,11 +265,7 @@ def _opener(text: str, reason: str) -> t.Callable[[View[P, R]], View[P, R]]:
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("cacheable", view)
         policy = Policy(text, reason)
-        wrapper = _wrap(
-            view,
-            before=functools.partial(_open, policy),
-            after=functools.partial(_stamp, policy),
-        )
+        wrapper = _wrap(view, functools.partial(_open, policy))
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
             setattr(wrapper, POLICY, policy)
@@ -267,84 +291,121 @@ def _require_view(decorator: str, view: object) -> None:
         raise TypeError(f"{decorator}: expected a view function, got {view!r}.")
 
 
-def _wrap(
-    view: View[P, R], *, before: t.Callable[[], None], after: t.Callable[[R], R]
-) -> View[P, R]:
+def _wrap(view: View[P, R], enter: t.Callable[[], Exchange | None]) -> View[P, R]:
+    """Wrap a view; its answer is stamped in the exchange that `enter` returns."""
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
-            before()
-            return after(await view(*args, **kwargs))
+            exchange = enter()
+            try:
+                rv = await view(*args, **kwargs)
+            except Exception:
+                _shut(exchange)
+                raise
+            return rv if exchange is None else _stamp(exchange, rv)
 
         return t.cast("View[P, R]", awaiting)
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        before()
-        return after(view(*args, **kwargs))
+        exchange = enter()
+        try:
+            rv = view(*args, **kwargs)
+        except Exception:
+            _shut(exchange)
+            raise
+        return rv if exchange is None else _stamp(exchange, rv)
 
     return wrapper
 
 
-def _unchanged(rv: R) -> R:
-    return rv
+def _asked() -> Request | None:
+    # the request itself, because each access through its proxy is a look-up
+    proxy: t.Any = request
+    return proxy._get_current_object() if has_request_context() else None
 
 
-def _exchange() -> Exchange | None:
-    return request.environ.get(EXCHANGE) if has_request_context() else None
+def _protect(policy: Policy) -> Exchange | None:
+    asked = _asked()
+    if asked is None:
+        return None
+    exchange: Exchange | None = asked.environ.get(EXCHANGE)
+    if exchange is None:
+        withhold(asked.environ)
+        _forget_conditions(asked)
+        after_this_request(functools.partial(_harden, policy))
+        return None
+    # what is declared no-store further out or in stays so
+    exchange.policy = policy if _answers(policy, asked) else None
+    return exchange if policy is NOCACHE_ETAG else None
 
 
-def _answers(policy: Policy) -> bool:
-    """Return whether `policy` is that of the view registered for this request."""
-    return policy is policy_of(current_app.view_functions.get(request.endpoint or ""))
+def _harden(policy: Policy, response: Response) -> Response:
+    answer = _own(response)
+    answer.headers = Headers(policy.apply(response.headers))
+    return answer
 
 
-def _forget_conditions() -> None:
-    for name in ("if_none_match", "if_modified_since", "if_range", "range"):
-        vars(request).pop(name, None)
-
-
-def _protect(policy: Policy) -> None:
-    exchange = _exchange()
-    if exchange is not None:
-        if policy is NOCACHE_ETAG and _answers(policy):
-            exchange.policy = policy
-    elif has_request_context():
-        withhold(request.environ)
-        _forget_conditions()
-
-        @after_this_request
-        def harden(response: Response) -> Response:
-            fields = policy.apply(response.headers)
-            response.headers.clear()
-            response.headers.extend(fields)
-            return response
-
-
-def _open(policy: Policy) -> None:
-    exchange = _exchange()
+def _open(policy: Policy) -> Exchange | None:
+    asked = _asked()
+    if asked is None:
+        return None
+    exchange: Exchange | None = asked.environ.get(EXCHANGE)
     if (
-        exchange is not None
-        and request.method in SAFE
-        and _answers(policy)
-        and not on_api(current_app, request.blueprints)
+        exchange is None
+        or asked.method not in SAFE
+        or not _answers(policy, asked)
+        or on_api(current_app, asked.blueprints)
     ):
-        exchange.policy = policy
-        request.environ.update(exchange.withheld)
-        _forget_conditions()
+        return None
+    exchange.policy = policy
+    if exchange.withheld:
+        asked.environ.update(exchange.withheld)
+        _forget_conditions(asked)
+    return exchange
 
 
-def _stamp(policy: Policy, rv: R) -> R:
-    exchange = _exchange()
-    if exchange is None or exchange.policy is not policy:
+def _shut(exchange: Exchange | None) -> None:
+    """Withhold the conditions again: what answers now is not the declared view."""
+    if exchange is not None:
+        exchange.policy = None
+        withhold(request.environ)
+        _forget_conditions(_asked())
+
+
+def _answers(policy: Policy, asked: Request) -> bool:
+    """Return whether `policy` is that of the view registered for a request."""
+    return policy is policy_of(current_app.view_functions.get(asked.endpoint or ""))
+
+
+def _forget_conditions(asked: Request | None) -> None:
+    for name in ("if_none_match", "if_modified_since", "if_range", "range"):
+        vars(asked).pop(name, None)
+
+
+def _own(response: Response) -> Response:
+    """Return a copy, because a view may return one object to several requests."""
+    answer: Response = object.__new__(type(response))
+    vars(answer).update(vars(response))
+    answer.headers = Headers(response.headers)
+    return answer
+
+
+def _stamp(exchange: Exchange, rv: R) -> R:
+    policy = exchange.policy
+    if policy is None:
         return rv
-    # a copy, because the view may return one object to several requests
-    answer = copy(current_app.make_response(t.cast("t.Any", rv)))
-    answer.headers = Headers(answer.headers)
-    if policy.storable and answer.status_code == 200:
-        if "ETag" in answer.headers or "Last-Modified" in answer.headers:
-            answer.make_conditional(request.environ)
+    answer = current_app.make_response(t.cast("t.Any", rv))
+    if not isinstance(rv, FRESH):
+        answer = _own(answer)
+    if policy.storable:
+        if f"{answer.status_code}" not in STORABLE:
+            _shut(exchange)
+            return t.cast("R", answer)
+        if exchange.withheld and answer.status_code == 200:
+            if not VALIDATORS.isdisjoint(NAMES[name] for name, _ in answer.headers):
+                answer.make_conditional(request.environ)
     # unlike any other, so that no answer kept from another request can carry it
-    answer.headers[STAMP] = exchange.stamp = token_hex(8)
+    answer.headers[STAMP] = exchange.stamp = f"{getrandbits(128):x}"
     return t.cast("R", answer)

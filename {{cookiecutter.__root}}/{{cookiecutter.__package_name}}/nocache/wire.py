@@ -15,6 +15,7 @@ from .policy import CDN
 from .policy import REMOVED
 from .policy import SAFE
 from .policy import STORABLE
+from .policy import VALIDATORS
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -28,6 +29,7 @@ NO_STORE = (
     ("Pragma", "no-cache"),
 )
 SAMPLES = ("1", "a", "1.5", "00000000-0000-4000-8000-000000000000")
+NOT_STORED = ("no-store", "undeclared")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # what a client sends whose copy dates from before the headers were there
 CONDITIONS = {
@@ -91,13 +93,15 @@ def storable(
     :param headers: names and values of the answer.
     :param policy: ``no-store``, or the Cache-Control that is declared.
     """
-    fields = [
-        (name, value)
-        for name, value in headers
-        if (lower := name.lower()) in REMOVED or lower.endswith("-cache-control")
-    ]
-    written = [value for name, value in fields if name.lower() == "cache-control"]
-    if method in SAFE and str(status) in STORABLE and written == [policy]:
+    fields, cookies = [], False
+    for name, value in headers:
+        lower = name.strip().lower()
+        cookies = cookies or lower == "set-cookie"
+        if lower in REMOVED or lower.endswith("-cache-control"):
+            fields.append((name, value))
+    governing = [(n.lower(), v) for n, v in fields if n.lower() not in VALIDATORS]
+    declared = policy not in NOT_STORED and governing == [("cache-control", policy)]
+    if declared and method in SAFE and str(status) in STORABLE and not cookies:
         return ""
     if status == 304:
         return "a 304 keeps the copy of a client alive"
