@@ -83,6 +83,12 @@ MISTAKES = {
         "NC009",
         '@bp.get("/sizes")',
     ),
+    "kit-edited": Mistake(
+        "nocache/probe.py",
+        "\n# faster\n",
+        "NC011",
+        "from __future__",
+    ),
     "policy-not-accepted": Mistake(
         "../cache-policy.txt",
         "pages.gone GET /gone -> no-store\n",
@@ -161,7 +167,7 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
     ("guarded", "loose"),
     [
         ("    def __call__(", "    def unused("),
-        ("        kept += self.fields\n", ""),
+        ("        fields += self.fields\n", ""),
         ("must-revalidate, ", ""),
         ('"no-store, "', '"No-Store, "'),
     ],
@@ -170,7 +176,10 @@ def test_nc008_tampered_kit(bake: Bake, guarded: str, loose: str) -> None:
     project = bake()
     kit = project.path / project.package / "nocache"
     for path in (kit / "guard.py", kit / "policy.py"):
-        text = path.read_text("utf-8").replace("if EXCHANGE in environ", "if True")
+        text = path.read_text("utf-8")
+        if guarded.startswith("    def __call__"):
+            text = text.replace("exchange is None or exchange.entered", "False")
+            text = text.replace("exchange.entered = True", "pass")
         path.write_text(text.replace(guarded, loose), "utf-8", newline="\n")
 
     tests = project.run("python", "-m", "pytest", "-q", "tests/test_route_audit.py")
@@ -211,12 +220,13 @@ def plant(project: Project, mistake: Mistake) -> str:
     """Make the mistake, tidily, and return the place that the finding has to name."""
     path = (project.path / project.package / mistake.file).resolve()
     text = path.read_text("utf-8") + mistake.added
-    if path.suffix == ".py":
+    own = path.suffix == ".py" and path.parent.name != "nocache"
+    if own:
         kit = "" if path.name == "wsgi.py" else "from .nocache import cacheable\n"
         future = "from __future__ import annotations\n"
         text = text.replace(future, future + IMPORTS + kit, 1)
     path.write_text(text, "utf-8", newline="\n")
-    if path.suffix == ".py":
+    if own:
         project.run("python", "-m", "ruff", "check", "--fix", str(path))
         project.run("python", "-m", "ruff", "format", str(path))
     lines = path.read_text("utf-8").splitlines()

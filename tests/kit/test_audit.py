@@ -214,7 +214,7 @@ def test_nc006_on_a_method_of_a_view_class(
 
 def test_nc006_decorators_of_a_view_class_noop(app: NoCacheFlask) -> None:
     class Page(MethodView):
-        decorators = (HOUR,)
+        decorators = [HOUR]  # noqa: RUF012
 
         def get(self) -> str:
             return "page"

@@ -99,7 +99,9 @@ def storable(
         cookies = cookies or lower == "set-cookie"
         if lower in REMOVED or lower.endswith("-cache-control"):
             fields.append((name, value))
-    governing = [(n.lower(), v) for n, v in fields if n.lower() not in VALIDATORS]
+    # a cache on the way adds Age, as it should
+    beside = VALIDATORS | {"age"}
+    governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
     declared = policy not in NOT_STORED and governing == [("cache-control", policy)]
     if declared and method in SAFE and str(status) in STORABLE and not cookies:
         return ""
