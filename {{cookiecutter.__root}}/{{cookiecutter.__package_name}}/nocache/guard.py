@@ -103,6 +103,7 @@ def guard(
         or "HTTP_IF_RANGE" in environ
     ):
         exchange.withheld = withhold(environ)
+    # as the client and its caches know it; middleware may override it further in
     method = environ["REQUEST_METHOD"]
     started = False
 
@@ -114,14 +115,16 @@ def guard(
             and policy.admits(method, status, headers)
         ):
             policy = NOCACHE
-        if status[:3] == "304" and not policy.storable:
-            raise RuntimeError(
-                f"{method} {environ.get('PATH_INFO')} answered 304, which keeps the copy"
-                " that a client has alive, but no @cacheable view gave that answer."
-            )
         fields = policy.apply(headers)
-        if app.config.get("NOCACHE_CDN_HEADERS") and not policy.storable:
-            fields += CDN
+        if not policy.storable:
+            if status.startswith("304"):
+                raise RuntimeError(
+                    f"{method} {environ.get('PATH_INFO')} answered 304,"
+                    " which keeps the copy of a client alive, but no @cacheable view"
+                    " gave that answer."
+                )
+            if app.config.get("NOCACHE_CDN_HEADERS"):
+                fields += CDN
         # servers take exc_info for the sign that an answer is being replaced
         replaced = exc_info if started else None
         started = True
@@ -129,7 +132,7 @@ def guard(
 
     body: t.Iterable[bytes] = ()
     chunks: t.Iterator[bytes] = iter(())
-    first = b""
+    first: bytes | None = None
     try:
         body = application(environ, start)
         # servers look for their own wrapper, to send the file without reading it
@@ -137,9 +140,8 @@ def guard(
             return body
         # no header leaves before the first byte: until then a failure can be answered
         chunks = iter(body)
-        for first in chunks:
-            if first:
-                break
+        while (first := next(chunks, None)) == b"":
+            pass
     except Exception:
         propagate = app.config["PROPAGATE_EXCEPTIONS"]
         if propagate or (propagate is None and (app.testing or app.debug)):
@@ -148,7 +150,7 @@ def guard(
         path = environ.get("PATH_INFO")
         app.logger.error("Exception on %s [%s]", path, method, exc_info=True)
         start("500 INTERNAL SERVER ERROR", ERROR_FIELDS, sys.exc_info())
-        chunks, first = iter(()), b"" if method == "HEAD" else ERROR
+        chunks, first = iter(()), None if method == "HEAD" else ERROR
     answer = Body((first,), chunks) if first else Body()
     answer.close = getattr(body, "close", _nothing)
     return answer
