@@ -16,7 +16,7 @@ from .findings import finding
 from .policy import SAFE
 from .policy import STORABLE
 from .version import VERSION
-from .wire import _url
+from .wire import url_of
 from .wire import CONDITIONS
 from .wire import NOWHERE
 from .wire import storable
@@ -203,7 +203,7 @@ def probes(
         if route is None or rule.host or rule.subdomain:
             continue
         try:
-            path = urlsplit(_url(rule, arguments)).path
+            path = urlsplit(url_of(rule, arguments)).path
         except LookupError as error:
             fact = str(error).partition(" Pass")[0]
             raise ProbeError(f"{fact} Pass one: --arg name=value.") from error

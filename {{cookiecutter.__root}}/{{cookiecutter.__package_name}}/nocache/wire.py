@@ -72,7 +72,7 @@ def drive(
             if route is None:
                 continue
             where = route.file, route.line
-            url = _url(rule, arguments)
+            url = url_of(rule, arguments)
             for request in _exits(url, route.methods):
                 send(where, route.policy, request)
             with _failing(app, rule.endpoint):
@@ -127,7 +127,13 @@ def _exits(url: str, methods: t.Sequence[str]) -> t.Iterator[Request]:
     yield "GET", url[:-1] if url.endswith("/") else f"{url}/", {}
 
 
-def _url(rule: Rule, arguments: t.Mapping[str, str]) -> str:
+def url_of(rule: Rule, arguments: t.Mapping[str, str]) -> str:
+    """Return a URL that a rule matches.
+
+    :param rule: the rule.
+    :param arguments: values for its arguments, before those of the samples.
+    :raises LookupError: if no value fits an argument.
+    """
     values = {}
     for name in rule.arguments - set(rule.defaults or ()):
         pattern = rule._converters[name].regex
