@@ -16,10 +16,10 @@ from .findings import finding
 from .policy import SAFE
 from .policy import STORABLE
 from .version import VERSION
-from .wire import url_of
 from .wire import CONDITIONS
 from .wire import NOWHERE
 from .wire import storable
+from .wire import url_of
 
 if t.TYPE_CHECKING:
     from flask import Flask
