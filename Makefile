@@ -89,6 +89,8 @@ lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 		--output-file requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' --group bench --output-file benchmarks/requirements.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' --group proof --output-file proof/requirements.txt
 	@$(MAKE) --no-print-directory test-all
 
 clean:  ## remove what the commands above made
