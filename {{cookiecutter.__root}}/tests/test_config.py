@@ -47,12 +47,14 @@ def test_debug_has_development_key(production: pytest.MonkeyPatch) -> None:
     assert not app.config["SESSION_COOKIE_SECURE"]
 
 
-def test_session_cookie_flags(production: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("value", ("old-key", '["short"]', "[1]", "5"))
+def test_secret_key_fallbacks_refused(
+    production: pytest.MonkeyPatch, value: str
+) -> None:
     production.setenv("FLASK_SECRET_KEY", "0123456789abcdef")
-    config = create_app().config
-    assert config["SESSION_COOKIE_SECURE"]
-    assert config["SESSION_COOKIE_HTTPONLY"]
-    assert config["SESSION_COOKIE_SAMESITE"] == "Lax"
+    production.setenv("FLASK_SECRET_KEY_FALLBACKS", value)
+    with pytest.raises(RuntimeError, match="FLASK_SECRET_KEY.*FALLBACKS"):
+        create_app()
 
 
 @pytest.mark.parametrize("scheme", ("postgres", "postgresql", "postgresql+psycopg"))
@@ -91,3 +93,29 @@ def test_number_refused(
     monkeypatch.setenv(f"FLASK_{name}", value)
     with pytest.raises(RuntimeError, match=f"FLASK_{name}"):
         create_app({"TESTING": True, "DATABASE_URL": database_url})
+
+
+@pytest.mark.parametrize(
+    "value",
+    (
+        "",
+        "www.example.com",
+        "[]",
+        '[""]',
+        '["https://www.example.com"]',
+        '["*.example.com"]',
+        '["www.example.com", 5]',
+        "true",
+    ),
+)
+def test_trusted_hosts_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FLASK_TRUSTED_HOSTS", value)
+    with pytest.raises(RuntimeError, match="FLASK_TRUSTED_HOSTS must be a list"):
+        create_app({"TESTING": True})
+
+
+@pytest.mark.parametrize("value", ("-1", "true", "false", "1.0", "one", "", "null"))
+def test_trusted_proxies_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FLASK_TRUSTED_PROXIES", value)
+    with pytest.raises(RuntimeError, match="FLASK_TRUSTED_PROXIES must be the number"):
+        create_app({"TESTING": True})

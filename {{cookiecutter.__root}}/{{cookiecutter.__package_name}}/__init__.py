@@ -6,6 +6,7 @@ from typing import Any
 from . import api
 from . import errors
 from . import pages
+from . import security
 from . import storage
 from .config import API_PREFIX
 from .config import configure
@@ -19,6 +20,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> NoCacheFlask:
     """
     app = NoCacheFlask(__name__)
     configure(app, config or {})
+    security.init_app(app)
     storage.init_app(app)
     errors.init_app(app)
     app.register_blueprint(api.bp, url_prefix=API_PREFIX)

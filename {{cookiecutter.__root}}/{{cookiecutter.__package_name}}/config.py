@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from sqlalchemy.exc import ArgumentError
 
 PROJECT_NAME = {{ cookiecutter.__project_name_str }}  # fmt: skip
 API_PREFIX = "{{ cookiecutter.api_prefix }}"
+# a leading dot means the subdomains too
+HOST = re.compile(r"\.?\w[\w.-]*(:\d+)?")
 
 
 def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
@@ -26,9 +29,12 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
         DATABASE_URL="sqlite:///app.sqlite3",
         DATABASE_TIMEOUT=5,
         MAX_CONTENT_LENGTH=64 * 1024,
+        # with the prefix no other host and no plain HTTP can set or replace it
+        SESSION_COOKIE_NAME="session" if debug else "__Host-session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=not debug,
+        TRUSTED_PROXIES=0,
         ALEMBIC={"script_location": _migrations()},
     )
     app.config.from_prefixed_env()
@@ -41,6 +47,8 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
     app.config["SECRET_KEY"] = _secret_key(app)
     for name in ("DATABASE_TIMEOUT", "MAX_CONTENT_LENGTH"):
         _check_positive(name, app.config[name])
+    _check_hosts(app.config["TRUSTED_HOSTS"])
+    _check_proxies(app.config["TRUSTED_PROXIES"])
 
 
 def _migrations() -> str:
@@ -71,11 +79,16 @@ def _secret_key(app: Flask) -> str:
     """Return the key that signs sessions; production brings its own."""
     # FLASK_SECRET_KEY=123 arrives as a number
     key = str(app.config["SECRET_KEY"] or "").strip()
+    older = app.config["SECRET_KEY_FALLBACKS"] or []
+    # of a string Flask would take each letter for a key
+    if not isinstance(older, list) or not all(isinstance(old, str) for old in older):
+        raise RuntimeError('FLASK_SECRET_KEY_FALLBACKS must be a list, ["old-key"].')
     if app.debug or app.testing:
         return key or "dev"
-    if len(key) < 16 or "change" in key.lower():
+    if any(len(each) < 16 or "change" in each.lower() for each in (key, *older)):
         raise RuntimeError(
-            "FLASK_SECRET_KEY is missing, a placeholder or shorter than 16 characters."
+            "FLASK_SECRET_KEY is missing, a placeholder or shorter than 16 characters,"
+            " or one of its FALLBACKS is."
             " Make one with: python -c 'import secrets; print(secrets.token_hex())'"
         )
     return key
@@ -84,3 +97,24 @@ def _secret_key(app: Flask) -> str:
 def _check_positive(name: str, value: object) -> None:
     if not isinstance(value, (int, float)) or value <= 0:
         raise RuntimeError(f"FLASK_{name} must be a positive number, not {value!r}.")
+
+
+def _check_hosts(value: object) -> None:
+    if value is None:
+        return
+    names = value if isinstance(value, list) else []
+    # of an empty list Werkzeug would trust every host
+    if not names or not all(isinstance(n, str) and HOST.fullmatch(n) for n in names):
+        raise RuntimeError(
+            'FLASK_TRUSTED_HOSTS must be a list of host names, ["www.example.com"],'
+            f" not {value!r}."
+        )
+
+
+def _check_proxies(value: object) -> None:
+    # True is an int as well
+    if type(value) is not int or value < 0:
+        raise RuntimeError(
+            "FLASK_TRUSTED_PROXIES must be the number of proxies in front of the"
+            f" service, not {value!r}."
+        )

@@ -3,7 +3,6 @@ from __future__ import annotations
 from flask import Blueprint
 from flask import current_app
 from flask import render_template
-from flask import Response
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -11,20 +10,6 @@ from . import storage
 from .nocache import nocache
 
 bp = Blueprint("pages", __name__)
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-
-
-@bp.after_app_request
-def secure(response: Response) -> Response:
-    """Add the security headers; only pages need a content policy."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if response.mimetype == "text/html":
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        response.headers["Referrer-Policy"] = "same-origin"
-    return response
 
 
 @bp.get("/")

@@ -88,6 +88,8 @@ form.addEventListener("submit", async (event) => {
   button.removeAttribute("aria-disabled");
   input.focus();
 });
+// without this script the form would put the name into the address
+button.disabled = false;
 
 // no header reaches the back/forward cache: a page from there asks again
 window.addEventListener("pageshow", (event) => {
