@@ -21,7 +21,7 @@ help:  ## this list
 		uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.txt; \
 	else \
 		"$(PYTHON)" -m venv --clear .venv && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt; \
 	fi
 	@touch $@
 

@@ -62,7 +62,7 @@ DEPENDENCIES = set(
     nodeenv packaging pathspec pip pkg_resources platformdirs pluggy pre_commit pre_commit_hooks
     psycopg psycopg_binary py pydantic pydantic_core pygments pytest python_discovery
     ruamel ruff setuptools sqlalchemy typing_extensions typing_inspection tzdata uv
-    virtualenv werkzeug wheel yaml
+    urllib3 virtualenv werkzeug wheel yaml
     """.split()
 )
 TAKEN = {
