@@ -1,10 +1,114 @@
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import sys
+import tempfile
+from datetime import timedelta
+from ipaddress import IPv6Address
+from typing import Any
+
+from blinker import signal
+from gunicorn.glogging import Logger
+
+KEPT = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = "gunicorn-metrics-"
+
+
+def number(name: str, default: int, highest: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) <= highest):
+        sys.exit(f"error: {name} must be a number from 1 to {highest}, not {value!r}.")
+    return int(value)
+
+
+def address(port: int) -> str:
+    host = os.environ.get("HOST") or "127.0.0.1"
+    if ":" not in host:
+        return f"{host}:{port}"
+    try:
+        return f"[{IPv6Address(host)}]:{port}"
+    except ValueError:
+        sys.exit(f"error: HOST must be an address without a port, not {host!r}.")
+
 
 wsgi_app = "wsgi:app"
-# loopback by default: `gunicorn --bind 0.0.0.0:8000` opens it to a network
-bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+# loopback by default: HOST=0.0.0.0 opens it to a network
+bind = [address(number("PORT", 8000, 65535))]
+workers = number("WEB_CONCURRENCY", 2, 1000)
 # a management socket in the home folder is nothing this service needs
 control_socket_disable = True
+
+if os.environ.get("METRICS_PORT"):
+    bind.append(address(number("METRICS_PORT", 0, 65535)))
+    if bind[0] == bind[1]:
+        sys.exit(f"error: METRICS_PORT must not be that of PORT, {bind[0]!r}.")
+    # where the workers keep their counts; still set when gunicorn reloads this file
+    if KEPT not in os.environ:
+        os.environ[KEPT] = tempfile.mkdtemp(prefix=PREFIX)
+    if not os.path.isdir(os.environ[KEPT]):
+        sys.exit(f"error: {KEPT} must be a folder, not {os.environ[KEPT]!r}.")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    if KEPT in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    if PREFIX in os.environ.get(KEPT, ""):
+        shutil.rmtree(os.environ[KEPT])
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    signal("request-over").send()
+
+
+class AccessLogger(Logger):
+    """Leave the access line to the service, which knows the route."""
+
+    def access(
+        self, resp: Any, req: Any, environ: Any, request_time: timedelta
+    ) -> None:
+        signal("answered").send(
+            environ,
+            status=resp.status,
+            headers=resp.headers,
+            seconds=request_time.total_seconds(),
+        )
+
+
+def without_query(record: logging.LogRecord) -> bool:
+    """Take the query string out of what gunicorn says about a bad request."""
+    record.msg, record.args = record.getMessage().partition("?")[0], ()
+    return True
+
+
+logger_class = AccessLogger
+logging.captureWarnings(True)
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": ["levelname", "name", "message"],
+            "rename_fields": {
+                "levelname": "level",
+                "name": "logger",
+                "exc_info": "traceback",
+            },
+            "timestamp": True,
+        }
+    },
+    "filters": {"without_query": {"()": lambda: without_query}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    "loggers": {
+        "alembic": {"level": "WARNING"},
+        "gunicorn.error": {"propagate": True, "filters": ["without_query"]},
+    },
+}

@@ -5,6 +5,7 @@ from typing import Any
 
 from . import api
 from . import errors
+from . import observability
 from . import pages
 from . import security
 from . import storage
@@ -20,6 +21,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> NoCacheFlask:
     """
     app = NoCacheFlask(__name__)
     configure(app, config or {})
+    # before the others, so that what they answer and log has a name
+    observability.init_app(app)
     security.init_app(app)
     storage.init_app(app)
     errors.init_app(app)
