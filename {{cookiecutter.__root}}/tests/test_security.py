@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -226,6 +231,25 @@ def test_proxies_stand_inside_the_guard(database_url: str) -> None:
     assert audit_app(app) == []
     answer = app.test_client().get("/unknown", headers=FORWARDED)
     assert answer.headers.getlist("Cache-Control") == [NO_STORE]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="gunicorn does not run there")
+@pytest.mark.xfail(strict=True, reason="forwarded_allow_ips is not set to nothing")
+def test_gunicorn_believes_no_proxy_itself(database_url: str) -> None:
+    """Its default takes X-Forwarded-Proto from whoever connects from this machine."""
+    environ = os.environ | {
+        "FLASK_SECRET_KEY": "0123456789abcdef",
+        "DATABASE_URL": database_url,
+    }
+    printed = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--print-config"],
+        cwd=Path(__file__).parent.parent,
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert re.search(r"^forwarded_allow_ips += \[\]$", printed, re.M)
 
 
 def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
