@@ -38,7 +38,7 @@ test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
-MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate
+MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme
 
 $(PROOF)/.ready: proof/requirements.txt
 	@mkdir -p $(PROOF)
@@ -53,9 +53,9 @@ $(PROOF)/.ready: proof/requirements.txt
 proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian packages
 	@exec $(PROOF)/bin/python -m proof
 
-proof-mutations: $(PROOF)/.ready  ## each mistake in the guard must fail the proof
+proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the proof
 	@for name in $(MUTATIONS); do \
-		$(PROOF)/bin/python -m proof --only caches --rounds 3 --mutate $$name >build/proof/$$name.txt; \
+		$(PROOF)/bin/python -m proof --rounds 3 --mutate $$name >build/proof/$$name.txt; \
 		status=$$?; tail -n 1 build/proof/$$name.txt | sed "s/^/$$name: exit $$status, /"; \
 		test $$status = 1 || exit 1; \
 	done

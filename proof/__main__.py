@@ -20,14 +20,16 @@ from . import browser
 from . import caches
 from . import contract
 from . import edge
+from . import forgery
 from . import load
+from . import topology
+from .mutations import MUTATIONS
 from .processes import find_program
 from .processes import ProofError
 from .report import Row
 from .report import summary
 from .report import table
 from .service import bake
-from .service import MUTATIONS
 from .service import Service
 
 VERSIONS = [
@@ -39,15 +41,23 @@ VERSIONS = [
 PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
+    "topology": {
+        "nginx": "nginx-light",
+        "openssl": "openssl",
+        "postgres": "postgresql",
+    },
     "contract": {},
 }
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
     "browser": browser.prove,
+    "forgery": forgery.prove,
     "load": load.prove,
     "edge": edge.prove,
+    "topology": topology.prove,
     "contract": contract.prove,
 }
 
@@ -55,7 +65,7 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
 def main() -> int:
     """Run the proof: 0 kept, 1 broken, 2 nothing is known."""
     arguments = parse()
-    parts = [name for name in PARTS if arguments.only in (None, name)]
+    parts = [arguments.only] if arguments.only else list(PARTS)
     if missing := missing_packages(parts):
         print(f"error: the proof needs {', '.join(missing)}.", file=sys.stderr)
         print(f"hint: apt-get install {' '.join(missing)}", file=sys.stderr)
@@ -80,8 +90,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="proof")
     parser.add_argument("--only", choices=PARTS, help="run one part")
     parser.add_argument("--rounds", type=int, default=50, help="of each scenario")
-    parser.add_argument("--mutate", choices=MUTATIONS, help="break the guard first")
-    return parser.parse_args()
+    parser.add_argument("--mutate", choices=MUTATIONS, help="break the service first")
+    arguments = parser.parse_args()
+    if arguments.mutate and not arguments.only:
+        arguments.only = MUTATIONS[arguments.mutate].part
+    return arguments
 
 
 def missing_packages(parts: list[str]) -> list[str]:

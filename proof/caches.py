@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
 from .counter import Counter
+from .nginx import nginx
 from .processes import free_port
 from .processes import HOST
 from .processes import program
@@ -21,21 +21,9 @@ from .service import Origin
 from .service import Service
 
 # aggressive, and within what RFC 9111 lets a cache do
-NGINX = """\
-daemon off;
-pid {folder}/pid;
-error_log stderr;
-worker_processes 1;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    {include}
+CACHING = """\
+{include}
     access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
     proxy_cache_path {folder}/cache keys_zone=proof:4m;
     server {{
         listen {host}:{port};
@@ -52,13 +40,11 @@ http {{
             proxy_cache_revalidate on;
             proxy_cache_use_stale error timeout updating http_500 http_502 http_503;
         }}
-    }}
-}}
-"""
+    }}"""
 
 
 @contextlib.contextmanager
-def nginx(
+def caching_nginx(
     folder: Path, upstream: int, include: Path | None = None, patience: int = 60
 ) -> Iterator[str]:
     """Run an nginx that caches every status, and yield its URL.
@@ -67,21 +53,15 @@ def nginx(
     :param patience: seconds to wait for the upstream.
     """
     port = free_port()
-    # root's workers are another user, who must not enter our folder
-    user = "user root;" if os.geteuid() == 0 else ""
-    config = NGINX.format(
+    http = CACHING.format(
         folder=folder,
-        user=user,
         include=f"include {include};" if include else "",
         host=HOST,
         port=port,
         upstream=upstream,
         patience=patience,
     )
-    path = folder / "nginx.conf"
-    path.write_text(config, "utf-8")
-    command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(path)]
-    with running(command, port, folder / "log"):
+    with nginx(folder, port, http):
         yield f"http://{HOST}:{port}"
 
 
@@ -99,7 +79,7 @@ def varnish(folder: Path, counter: int) -> Iterator[str]:
 
 
 Cache = Callable[[Path, int], contextlib.AbstractContextManager[str]]
-CACHES: dict[str, Cache] = {"nginx": nginx, "varnish": varnish}
+CACHES: dict[str, Cache] = {"nginx": caching_nginx, "varnish": varnish}
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:

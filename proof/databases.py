@@ -7,12 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .processes import environment
 from .processes import free_port
 from .processes import HOST
+from .processes import PATIENCE
 from .processes import program
 from .processes import ProofError
 from .processes import running
@@ -90,6 +92,39 @@ class Postgres:
 
     def stop(self) -> None:
         self._stack.close()
+
+    def ask(self, query: str) -> str:
+        """Return what the database itself says."""
+        command = [program("psql"), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1"]
+        return run([*command, "-c", query, self.url], self.folder)
+
+    @contextlib.contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Keep everybody from writing to a table."""
+        command = [program("psql"), "-X", "-q", self.url]
+        env = environment()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=env) as session:
+            assert session.stdin is not None
+            session.stdin.write(f"BEGIN; LOCK {table} IN EXCLUSIVE MODE;\n".encode())
+            session.stdin.flush()
+            held = f"relation = '{table}'::regclass AND mode = 'ExclusiveLock'"
+            if not self.wait_for_locks(1, f"{held} AND granted"):
+                raise ProofError(f"The table {table!r} could not be locked.")
+            try:
+                yield
+            finally:
+                # a session that ends commits nothing
+                session.stdin.close()
+
+    def wait_for_locks(self, number: int, condition: str) -> bool:
+        """Wait until there are so many, and return whether there are."""
+        query = f"SELECT count(*) FROM pg_locks WHERE {condition}"
+        deadline = time.monotonic() + PATIENCE / 4
+        while (found := int(self.ask(query))) < number:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return found >= number
 
     @contextlib.contextmanager
     def gone(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
-from .caches import nginx
+from .caches import caching_nginx
 from .processes import free_port
 from .processes import HOST
 from .report import Row
@@ -56,7 +56,7 @@ def fronts(
         for kind, include in (("edge", edge), ("bare", None)):
             folder = scratch / f"{kind}-{name}"
             folder.mkdir()
-            url = stack.enter_context(nginx(folder, port, include, patience))
+            url = stack.enter_context(caching_nginx(folder, port, include, patience))
             ports.append(int(url.rpartition(":")[2]))
         yield ports[0], ports[1]
 

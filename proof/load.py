@@ -15,7 +15,7 @@ from typing import Any
 
 import urllib3
 
-from .caches import nginx
+from .caches import caching_nginx
 from .databases import Postgres
 from .databases import postgres
 from .databases import Sqlite
@@ -108,7 +108,7 @@ def before(
     folder.mkdir()
     edge = service.folder / "deploy" / "nginx-no-store.conf"
     with make_serve(service, folder / "serve.log", database) as server:
-        with nginx(folder, server.port, edge) as front:
+        with caching_nginx(folder, server.port, edge) as front:
             yield server, front
 
 

@@ -19,6 +19,18 @@ PATIENCE = 60.0
 HOST = "127.0.0.1"
 # Debian keeps daemons where the PATH of a user does not look
 DAEMONS = ["/usr/sbin", "/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"))[-1:]]
+# how the names of variables begin that reach into a service, or into make
+OURS = (
+    "DATABASE_URL",
+    "FLASK_",
+    "GUNICORN",
+    "MAKE",
+    "METRICS_PORT",
+    "PORT",
+    "PROMETHEUS_",
+    "PYTHON",
+    "WEB_CONCURRENCY",
+)
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *DAEMONS])
 
 
@@ -48,8 +60,7 @@ def free_port() -> int:
 
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment without what would configure a service."""
-    ours = ("FLASK_", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN", "PYTHON")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith((*ours, "MAKE"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
     return {**kept, **variables}
 
 

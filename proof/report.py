@@ -8,6 +8,7 @@ from dataclasses import field
 LEGEND = """\
 unasked: answered without the origin; stale: contradicts what the origin had acknowledged;
 storable: without exactly the three no-store headers; -: not counted, or none.
+forged: stale counts the writes, and the pages shown in a frame, that came through.
 control: the same against plain Flask, for the edge without deploy/."""
 
 HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")
@@ -43,6 +44,8 @@ class Row:
     guarded: Tally | None = None
     control: Tally | None = None
     failures: list[str] = field(default_factory=list)
+    # figures that nothing is asserted about
+    measured: list[str] = field(default_factory=list)
     checks: int = 1
     # whether a pass-through before the origin counted what arrived
     counted: bool = True
@@ -59,6 +62,10 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         line = _line(row.client, row.scenario, [*_cells(row)], width)
         yield f"{line}  FAILED" if row.failures else line
+    yield ""
+    for row in rows:
+        if row.measured:
+            yield f"{row.client}, {row.scenario}: {'; '.join(row.measured)}"
     yield ""
     yield LEGEND
 

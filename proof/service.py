@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .mutations import MUTATIONS
 from .processes import environment
 from .processes import free_port
 from .processes import HOST
@@ -16,26 +17,6 @@ from .processes import running
 
 ROOT = Path(__file__).resolve().parent.parent
 ORIGINS = Path(__file__).resolve().parent / "origins"
-
-# every answer passes through this line of the guard
-ANCHOR = "fields = policy.apply(headers)"
-MUTATIONS = {
-    "no-guard": "fields = list(headers)",
-    "bare-404": (
-        "fields = list(headers) if status[:3] == '404' else policy.apply(headers)"
-    ),
-    "no-cache": (
-        "fields = [(n, 'no-cache' if n == 'Cache-Control' else v)"
-        " for n, v in policy.apply(headers)]"
-    ),
-    "mixed-case": (
-        "fields = [(n, v.replace('no-store', 'No-Store'))"
-        " for n, v in policy.apply(headers)]"
-    ),
-    "surrogate": (
-        "fields = [*policy.apply(headers), ('Surrogate-Control', 'max-age=600')]"
-    ),
-}
 
 
 class Service:
@@ -105,22 +86,15 @@ class Origin:
 def bake(scratch: Path, mutation: str | None = None) -> Service:
     """Bake the default service, set it up and return it.
 
-    :param mutation: name of a mistake to make in its guard.
+    :param mutation: name of a mistake to make in it.
     """
     cookiecutter = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
     run([*cookiecutter, "--output-dir", str(scratch)], scratch)
     service = Service(scratch / "saved-items", scratch)
     run(["make", "setup", f"PYTHON={sys.executable}"], service.folder)
     if mutation is not None:
-        mutate(service.folder / "saved_items" / "nocache" / "guard.py", mutation)
+        MUTATIONS[mutation].make(service.folder)
     return service
-
-
-def mutate(guard: Path, mutation: str) -> None:
-    source = guard.read_text("utf-8")
-    if source.count(ANCHOR) != 1:
-        raise ProofError(f"The guard has no single line {ANCHOR!r} to mutate.")
-    guard.write_text(source.replace(ANCHOR, MUTATIONS[mutation]), "utf-8")
 
 
 def run(

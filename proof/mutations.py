@@ -1,0 +1,105 @@
+"""Mistakes to make in a baked service, each of which must fail a part of the proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import ProofError
+
+GUARD = "saved_items/nocache/guard.py"
+EDGE = "deploy/nginx.conf"
+STORAGE = "saved_items/storage.py"
+# every answer passes through this line of the guard
+APPLY = "fields = policy.apply(headers)"
+# right with one process, which forgets its lists whenever it writes
+LISTS = """\
+from sqlalchemy.orm import Session
+
+lists: Any = {}
+query_items = list_items
+
+
+def list_items(limit: int, before: int | None = None) -> Sequence[Item]:
+    if (limit, before) not in lists:
+        lists[limit, before] = query_items(limit, before)
+    return lists[limit, before]
+
+
+@event.listens_for(Session, "after_commit")
+def forget(session: object) -> None:
+    lists.clear()
+
+
+"""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake.
+
+    :param part: which part of the proof must fail.
+    :param path: the file it is made in.
+    :param old: the line that it replaces.
+    """
+
+    part: str
+    path: str
+    old: str
+    new: str
+
+    def make(self, folder: Path) -> None:
+        path = folder / self.path
+        source = path.read_text("utf-8")
+        if source.count(self.old) != 1:
+            raise ProofError(f"{self.path} has no single {self.old!r} to mutate.")
+        path.write_text(source.replace(self.old, self.new), "utf-8")
+
+
+MUTATIONS = {
+    "no-guard": Mutation("caches", GUARD, APPLY, "fields = list(headers)"),
+    "bare-404": Mutation(
+        "caches",
+        GUARD,
+        APPLY,
+        "fields = list(headers) if status[:3] == '404' else policy.apply(headers)",
+    ),
+    "no-cache": Mutation(
+        "caches",
+        GUARD,
+        APPLY,
+        "fields = [(n, 'no-cache' if n == 'Cache-Control' else v)"
+        " for n, v in policy.apply(headers)]",
+    ),
+    "mixed-case": Mutation(
+        "caches",
+        GUARD,
+        APPLY,
+        "fields = [(n, v.replace('no-store', 'No-Store'))"
+        " for n, v in policy.apply(headers)]",
+    ),
+    "surrogate": Mutation(
+        "caches",
+        GUARD,
+        APPLY,
+        "fields = [*policy.apply(headers), ('Surrogate-Control', 'max-age=600')]",
+    ),
+    "stateful": Mutation("topology", STORAGE, "def add_item", f"{LISTS}def add_item"),
+    "lost-write": Mutation(
+        "topology",
+        STORAGE,
+        "db.session.add(item)\n    db.session.commit()",
+        "db.session.add(item)\n    db.session.flush()",
+    ),
+    "ungraceful": Mutation(
+        "topology",
+        "gunicorn.conf.py",
+        'wsgi_app = "wsgi:app"',
+        'wsgi_app = "wsgi:app"\ngraceful_timeout = 0',
+    ),
+    "sticky": Mutation("topology", EDGE, "zone web 64k;", "ip_hash;"),
+    "marked-down": Mutation("topology", EDGE, "max_fails=0", "max_fails=1"),
+    "no-scheme": Mutation(
+        "topology", EDGE, "proxy_set_header X-Forwarded-Proto $scheme;", ""
+    ),
+}

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from .clients import Load
+from .counter import MARK
+from .databases import Postgres
+from .databases import postgres
+from .fleet import Edge
+from .fleet import Fleet
+from .fleet import Instance
+from .fleet import NAME
+from .processes import PATIENCE
+from .report import Row
+from .report import Tally
+from .scenarios import is_no_store
+from .scenarios import ITEMS
+from .scenarios import JSON
+from .service import Service
+
+# of load before the instances are replaced
+SECONDS = 4
+# its Location is made by no view
+REDIRECT = "/api//items"
+
+
+def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
+    """Run two instances and then three as compose does, and replace each under load."""
+    with postgres() as database, Fleet(service, database).serving() as fleet:
+        for name, number in (("two", 2), ("three", 3)):
+            while len(fleet.instances) < number:
+                fleet.grow()
+            with Edge(scratch / name).serving(service, fleet.ports) as edge:
+                yield spread(fleet, Front(edge), rounds)
+                if number == 3:
+                    yield forwarded(Front(edge))
+                    yield drained(fleet, Front(edge), database)
+                    yield from loaded(fleet, edge, database)
+
+
+class Front:
+    """The edge, and what came back through it."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self.tally = Tally()
+        self.pool = urllib3.PoolManager(
+            retries=False,
+            timeout=PATIENCE,
+            ca_certs=str(edge.certificate),
+            server_hostname=NAME,
+            assert_hostname=NAME,
+        )
+        self._marks = itertools.count(1)
+
+    def send(
+        self, method: str, url: str, name: str = "", **headers: str
+    ) -> tuple[str, urllib3.BaseHTTPResponse]:
+        """Request, and return the mark that the edge's log has, and the answer."""
+        mark = f"{id(self)}-{next(self._marks)}"
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.pool.request(
+            method,
+            url if "://" in url else self.edge.url + url,
+            body=json.dumps({"name": name}) if name else None,
+            headers={"Host": NAME, MARK: mark, **JSON, **fields},
+            redirect=False,
+        )
+        self.tally.requests += 1
+        self.tally.not_modified += answer.status == 304
+        self.tally.storable += not is_no_store(answer.headers.iteritems())
+        return mark, answer
+
+    def served(self) -> dict[str, int]:
+        """Return by mark the port that answered, once all requests are logged."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            hops = [*self.edge.hops()]
+            served = {m: p[-1] for m, p in hops if m.startswith(f"{id(self)}-") and p}
+            if len(served) >= self.tally.requests:
+                break
+            time.sleep(0.05)
+        return served
+
+
+def said(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """Return the JSON of an answer, nothing for what nginx says itself."""
+    try:
+        found: dict[str, Any] = answer.json()
+    except ValueError:
+        return {}
+    return found
+
+
+def judged(scenario: str, tally: Tally) -> Row:
+    row = Row("topology", scenario, tally, counted=False)
+    if not tally.requests or tally.stale or tally.not_modified or tally.storable:
+        row.fail("a write was lost or not read, or an answer is storable.")
+    return row
+
+
+def spread(fleet: Fleet, front: Front, rounds: int) -> Row:
+    """Save through one instance, and read through every instance."""
+    number = len(fleet.instances)
+    elsewhere = []
+    for _ in range(rounds):
+        saver, answer = front.send("POST", ITEMS, "saved by one instance")
+        saved = said(answer).get("id")
+        for _ in fleet.instances:
+            reader, answer = front.send("GET", ITEMS)
+            listed = [item["id"] for item in said(answer).get("items", ())]
+            front.tally.stale += listed[:1] != [saved]
+            elsewhere.append((saver, reader))
+    served = front.served()
+    row = judged(f"{number} instances: save, read at all", front.tally)
+    row.measured.append(
+        f"start to first answer: {fleet.instances[-1].seconds[0]:.1f} s"
+    )
+    busy = collections.Counter(served.values())
+    if any(busy[port] < rounds // 2 for port in fleet.ports):
+        row.fail(f"not every instance had its share: {[*busy.values()]}.")
+    if sum(served.get(a) != served.get(b) for a, b in elsewhere) < rounds:
+        row.fail("what one instance saved was not read through another.")
+    return row
+
+
+def forwarded(front: Front) -> Row:
+    """Ask as a client of the edge, over HTTP and HTTPS, and as a liar."""
+    lies = {"X_Forwarded_Host": "evil.example", "X_Forwarded_Proto": "https"}
+    expected = [
+        (front.edge.url, {}, 308, f"http://{NAME}{ITEMS}"),
+        (front.edge.tls_url, {}, 308, f"https://{NAME}{ITEMS}"),
+        (front.edge.url, lies, 308, f"http://{NAME}{ITEMS}"),
+        (front.edge.url, {"Host": "evil.example"}, 400, None),
+    ]
+    wrong = []
+    for url, headers, *right in expected:
+        _, answer = front.send("GET", url + REDIRECT, **headers)
+        if [answer.status, answer.headers.get("Location")] != right:
+            wrong.append(f"{answer.status} {answer.headers.get('Location')}")
+    row = judged("scheme and host in Location", front.tally)
+    for found in wrong:
+        row.fail(f"the redirect is {found}.")
+    return row
+
+
+def drained(fleet: Fleet, front: Front, database: Postgres) -> Row:
+    """End an instance while it has requests in flight, and start it again."""
+    ending = fleet.instances[0]
+    number = 2 * len(fleet.instances)
+    with ThreadPoolExecutor(number) as threads:
+        with database.locked("items"):
+            sent = [
+                threads.submit(front.send, "POST", ITEMS, "saved in time")
+                for _ in range(number)
+            ]
+            database.wait_for_locks(number, "NOT granted")
+            ending.signal(signal.SIGTERM)
+            time.sleep(1)
+        answers = dict(future.result() for future in sent)
+    status = ending.wait()
+    row = judged("SIGTERM: requests in flight", front.tally)
+    served = front.served()
+    in_time = [a.status for m, a in answers.items() if served.get(m) == ending.port]
+    if status or not in_time or {a.status for a in answers.values()} != {201}:
+        row.fail(f"it answered {in_time} and ended with {status}.")
+    ending.start()
+    return row
+
+
+def loaded(fleet: Fleet, edge: Edge, database: Postgres) -> Iterator[Row]:
+    """Replace the instances one by one while clients write and read."""
+    load = Load(edge.url, NAME)
+    with load.running():
+        begun = time.monotonic()
+        time.sleep(SECONDS)
+        tally = load.turn()
+        speed = tally.requests / (time.monotonic() - begun)
+        row = judged(f"3 instances under load, {SECONDS} s", tally)
+        row.measured.append(f"{speed:.0f} requests/s")
+        yield row
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            yield replaced(fleet, edge, load, number, speed)
+        yield settled(fleet, edge, load)
+    yield kept(load, database)
+
+
+def replaced(
+    fleet: Fleet, edge: Edge, load: Load, number: signal.Signals, before: float
+) -> Row:
+    passed_on, repeated = edge.passed_on(), load.repeated.total()
+    begun = time.monotonic()
+    seconds = [replace(instance, number) for instance in fleet.instances]
+    tally = load.turn()
+    speed = tally.requests / (time.monotonic() - begun)
+    row = judged(f"each replaced: {number.name}", tally)
+    passed_on = edge.passed_on() - passed_on
+    if not passed_on:
+        row.fail("no request met an instance that was gone, so it shows nothing.")
+    row.measured += [
+        f"{number.name}, and answering again: {statistics.median(seconds):.1f} s",
+        f"requests/s meanwhile: {speed:.0f}, {speed / before:.0%} of before",
+        f"passed on by nginx: {passed_on}",
+        f"sent again by a client: {load.repeated.total() - repeated}",
+    ]
+    return row
+
+
+def replace(instance: Instance, number: signal.Signals) -> float:
+    begun = time.monotonic()
+    instance.signal(number)
+    instance.wait()
+    instance.start()
+    return time.monotonic() - begun
+
+
+def settled(fleet: Fleet, edge: Edge, load: Load) -> Row:
+    """See that nginx asks every instance again."""
+    before = edge.served()
+    time.sleep(SECONDS)
+    row = judged("all serve again", load.turn())
+    if idle := set(fleet.ports) - set(edge.served() - before):
+        row.fail(f"{len(idle)} instances are not asked any more.")
+    return row
+
+
+def kept(load: Load, database: Postgres) -> Row:
+    """Compare what was acknowledged with what the database has."""
+    row = Row("topology", "acknowledged, in the database", counted=False)
+    query = "SELECT coalesce(json_object_agg(id, name), '{}') FROM items"
+    query += " WHERE name LIKE 'client %'"
+    found = {int(id): name for id, name in json.loads(database.ask(query)).items()}
+    acknowledged = load.ledger.latest()
+    lost = sum(found.get(id) != name for id, name in acknowledged.items())
+    row.guarded = Tally(len(acknowledged), stale=lost)
+    if lost:
+        row.fail("an acknowledged write is not in the database.")
+    if len(found.keys() - acknowledged.keys()) > load.repeated["POST"]:
+        row.fail("the database has items that nobody saved.")
+    for refusal in load.refusals():
+        row.fail(refusal)
+    return row
