@@ -17,7 +17,7 @@ from {{ cookiecutter.__package_name }} import storage
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own settings out of the tests."""
     for name in os.environ:
-        if name.startswith("FLASK_") or name == "DATABASE_URL":
+        if name.startswith("FLASK_") or name in {"DATABASE_URL", "METRICS_PORT"}:
             monkeypatch.delenv(name)
 
 

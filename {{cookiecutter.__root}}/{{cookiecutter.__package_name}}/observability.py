@@ -119,10 +119,9 @@ def log_answer(
 
 def log_readably(app: Flask) -> None:
     """Log for people; the development server's own line for each request gives way."""
-    # Flask's handler, which only an app that nobody configured logging for has
     formatter = logging.Formatter(READABLE, defaults={"request_id": "-"})
     default_handler.setFormatter(formatter)
-    app.logger.debug("Logging for people.")
+    app.logger.addHandler(default_handler)
     logging.getLogger("werkzeug").addFilter(
         lambda record: not record.msg.endswith('"%s" %s %s')
     )
