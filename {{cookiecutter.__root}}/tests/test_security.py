@@ -234,7 +234,6 @@ def test_proxies_stand_inside_the_guard(database_url: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="gunicorn does not run there")
-@pytest.mark.xfail(strict=True, reason="forwarded_allow_ips is not set to nothing")
 def test_gunicorn_believes_no_proxy_itself(database_url: str) -> None:
     """Its default takes X-Forwarded-Proto from whoever connects from this machine."""
     environ = os.environ | {
