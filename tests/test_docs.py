@@ -89,3 +89,21 @@ def test_service_readme_lists_every_variable(baked: Project) -> None:
     shown = re.findall(r"^#? ?([A-Z_]+)=", baked.read(".env.example"), re.MULTILINE)
 
     assert sorted(listed) == sorted(shown)
+
+
+def test_service_readme_lists_every_log_key_and_metric(baked: Project) -> None:
+    section = baked.read("README.md").partition("## What it tells about itself")[2]
+    cells = re.findall(r"^\| (`.+?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    listed = re.findall(r"`(\w+)`", "".join(cells))
+    logs = baked.read(f"{baked.package}/observability.py")
+    counts = baked.read(f"{baked.package}/metrics.py")
+    always = {"timestamp", "level", "logger", "message", "request_id", "traceback"}
+    facts = re.findall(r'^        "(\w+)": ', logs, re.MULTILINE)
+    metrics = re.findall(r'(Counter|Histogram)\(\s+"(\w+)"', counts)
+
+    assert len(set(listed)) == len(listed)
+    assert {*listed} == {
+        *always,
+        *facts,
+        *(f"{name}_total" if kind == "Counter" else name for kind, name in metrics),
+    }
