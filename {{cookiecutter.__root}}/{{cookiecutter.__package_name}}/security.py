@@ -50,8 +50,11 @@ def refuse_other_origins() -> None:
 
 
 def add_headers(response: Response) -> Response:
+    # one look for all of them: setdefault would go through the list for each
+    own = set(response.headers.keys(lower=True))
     for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in own:
+            response.headers.add(name, value)
     # never over plain HTTP (RFC 6797 7.2), nor for a developer's whole localhost
     if request.is_secure and not current_app.debug:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
