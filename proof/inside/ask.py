@@ -1,0 +1,25 @@
+"""Ask the service of this container, as soon as it answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from http.client import HTTPConnection
+
+host, port, method, path, body, patience = sys.argv[1:]
+headers = {"Host": host, "Content-Type": "application/json"}
+deadline = time.time() + float(patience)
+while True:
+    # what listens on 127.0.0.1 alone does not answer on 127.0.0.2
+    service = HTTPConnection("127.0.0.2", int(port), timeout=30)
+    try:
+        service.request(method, path, body or None, headers)
+        break
+    except ConnectionRefusedError:
+        if time.time() > deadline:
+            raise
+        time.sleep(0.01)
+answer = service.getresponse()
+print(json.dumps([time.time(), answer.status, answer.getheaders()]))
+print(answer.read().decode("utf-8"))
