@@ -5,6 +5,7 @@ import itertools
 import json
 import signal
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from .service import Service
 SECONDS = 4
 # its Location is made by no view
 REDIRECT = "/api//items"
+MARKS = itertools.count(1)
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
@@ -62,13 +64,14 @@ class Front:
             server_hostname=NAME,
             assert_hostname=NAME,
         )
-        self._marks = itertools.count(1)
+        self._marks: set[str] = set()
+        self._lock = threading.Lock()
 
     def send(
         self, method: str, url: str, name: str = "", **headers: str
     ) -> tuple[str, urllib3.BaseHTTPResponse]:
         """Request, and return the mark that the edge's log has, and the answer."""
-        mark = f"{id(self)}-{next(self._marks)}"
+        mark = str(next(MARKS))
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         answer = self.pool.request(
             method,
@@ -77,21 +80,22 @@ class Front:
             headers={"Host": NAME, MARK: mark, **JSON, **fields},
             redirect=False,
         )
-        self.tally.requests += 1
-        self.tally.not_modified += answer.status == 304
-        self.tally.storable += not is_no_store(answer.headers.iteritems())
+        with self._lock:
+            self._marks.add(mark)
+            self.tally.requests += 1
+            self.tally.not_modified += answer.status == 304
+            self.tally.storable += not is_no_store(answer.headers.iteritems())
         return mark, answer
 
     def served(self) -> dict[str, int]:
-        """Return by mark the port that answered, once all requests are logged."""
+        """Return by mark the port that was asked last, once all requests are logged."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            hops = [*self.edge.hops()]
-            served = {m: p[-1] for m, p in hops if m.startswith(f"{id(self)}-") and p}
-            if len(served) >= self.tally.requests:
+            asked = {m: p for m, p in self.edge.hops() if m in self._marks}
+            if len(asked) == len(self._marks):
                 break
             time.sleep(0.05)
-        return served
+        return {mark: ports[-1] for mark, ports in asked.items() if ports}
 
 
 def said(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
@@ -199,7 +203,7 @@ def loaded(fleet: Fleet, edge: Edge, database: Postgres) -> Iterator[Row]:
 def replaced(
     fleet: Fleet, edge: Edge, load: Load, number: signal.Signals, before: float
 ) -> Row:
-    passed_on, repeated = edge.passed_on(), load.repeated.total()
+    passed_on, repeated = edge.passed_on(), load.repeated.copy()
     begun = time.monotonic()
     seconds = [replace(instance, number) for instance in fleet.instances]
     tally = load.turn()
@@ -208,11 +212,12 @@ def replaced(
     passed_on = edge.passed_on() - passed_on
     if not passed_on:
         row.fail("no request met an instance that was gone, so it shows nothing.")
+    again = ", ".join(f"{n} {m}" for m, n in (load.repeated - repeated).items())
     row.measured += [
-        f"{number.name}, and answering again: {statistics.median(seconds):.1f} s",
-        f"requests/s meanwhile: {speed:.0f}, {speed / before:.0%} of before",
-        f"passed on by nginx: {passed_on}",
-        f"sent again by a client: {load.repeated.total() - repeated}",
+        f"answering again after {statistics.median(seconds):.1f} s",
+        f"{speed:.0f} requests/s, {speed / before:.0%} of before",
+        f"{passed_on} passed on by nginx",
+        f"{again or 'none'} sent again by a client",
     ]
     return row
 
@@ -228,7 +233,7 @@ def replace(instance: Instance, number: signal.Signals) -> float:
 def settled(fleet: Fleet, edge: Edge, load: Load) -> Row:
     """See that nginx asks every instance again."""
     before = edge.served()
-    time.sleep(SECONDS)
+    time.sleep(SECONDS / 2)
     row = judged("all serve again", load.turn())
     if idle := set(fleet.ports) - set(edge.served() - before):
         row.fail(f"{len(idle)} instances are not asked any more.")
