@@ -5,7 +5,7 @@ BIN := .venv/bin
 SERVICE := {{cookiecutter.__root}}
 KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
-.PHONY: help demo test test-all proof proof-mutations lint format kit bench lock clean
+.PHONY: help demo test test-all proof proof-mutations lint format kit advisories bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,11 @@ format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
 # the audit of a service compares its kit with these (NC011)
 kit:  ## note the checksums of the kit's files
 	@cd '$(KIT)' && LC_ALL=C sha256sum *.py >CHECKSUMS
+
+# strict, or what cannot be looked up passes for harmless; the service's are among ours
+advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI
+	@$(BIN)/python -m pip_audit --strict --disable-pip $(addprefix --requirement=,\
+		requirements-dev.txt benchmarks/requirements.txt proof/requirements.txt)
 
 build/bench/.ready: benchmarks/requirements.txt .venv/.ready
 	@"$(PYTHON)" -m venv --clear --without-pip build/bench
