@@ -1,0 +1,96 @@
+"""The pipelines and bots, the service's and the template's own, as their tools read them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Bake
+from conftest import ROOT
+
+# a pinned action; the tests loosen it
+PINNED = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
+LOOSENED = {
+    "unpinned-uses": (PINNED, "actions/checkout@v7"),
+    "artipacked": ("persist-credentials: false", "persist-credentials: true"),
+    "excessive-permissions": ("permissions: {}", "permissions: write-all"),
+    "template-injection": (
+        "run: make lint",
+        "run: echo ${{ github.event.pull_request.title }}",
+    ),
+}
+SCHEMAS = {
+    ".github/workflows/*.yml": "github-workflows",
+    ".github/dependabot.yml": "dependabot",
+    ".gitlab-ci.yml": "gitlab-ci",
+    "renovate.json": "renovate",
+}
+
+
+@pytest.mark.parametrize("repository", ["github", "template"])
+def test_workflows_are_safe(bake: Bake, repository: str) -> None:
+    found = zizmor(find(repository, bake) / ".github")
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("finding", LOOSENED)
+def test_loosened_workflow_is_found(bake: Bake, finding: str) -> None:
+    project = bake()
+    workflow = project.path / ".github" / "workflows" / "ci.yml"
+    old, new = LOOSENED[finding]
+    assert old in workflow.read_text("utf-8")
+    workflow.write_text(workflow.read_text("utf-8").replace(old, new), "utf-8")
+    found = zizmor(project.path / ".github")
+    assert found.returncode != 0
+    assert f"[{finding}]" in found.stdout
+
+
+@pytest.mark.parametrize("repository", ["github", "gitlab", "template"])
+def test_pipelines_fit_their_schemas(bake: Bake, repository: str) -> None:
+    checked, folder = 0, find(repository, bake)
+    for pattern, schema in SCHEMAS.items():
+        files = [str(path) for path in folder.glob(pattern)]
+        checked += len(files)
+        if files:
+            options = ["--builtin-schema", f"vendor.{schema}", "--no-cache"]
+            done = run("check-jsonschema", *options, *files)
+            assert done.returncode == 0, done.stdout
+    assert checked >= 2
+
+
+def test_every_image_is_renewed_by_a_bot(bake: Bake) -> None:
+    """Dependabot looks into the named folders only, and not below them."""
+    project = bake()
+    updates = yaml.safe_load(project.read(".github/dependabot.yml"))["updates"]
+    searched = {
+        folder for update in updates for folder in update.get("directories", [])
+    }
+    named = [name for name in project.files() if "image: " in project.read(name)]
+    folders = {
+        f"/{Path(name).parent.as_posix()}" for name in named if "deploy/" in name
+    }
+    assert folders and folders <= searched
+
+
+def find(repository: str, bake: Bake) -> Path:
+    """Return this repository, or that of a service on a host."""
+    return ROOT if repository == "template" else bake(code_host=repository).path
+
+
+def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the strictest of zizmor's personas over a folder, without a network."""
+    options = ["--offline", "--persona=auditor", "--strict-collection"]
+    return run("zizmor", *options, "--collect=all", "--color=never", str(folder))
+
+
+def run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(tool)), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
