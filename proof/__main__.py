@@ -19,6 +19,7 @@ from pathlib import Path
 from . import browser
 from . import caches
 from . import contract
+from . import defeated
 from . import edge
 from . import forgery
 from . import load
@@ -44,6 +45,13 @@ PACKAGES: dict[str, dict[str, str]] = {
     "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
+    "defeated": {
+        "nginx": "nginx-light",
+        "varnishd": "varnish",
+        "squid": "squid",
+        "apache2": "apache2-bin",
+        "haproxy": "haproxy",
+    },
     "topology": {
         "nginx": "nginx-light",
         "openssl": "openssl",
@@ -57,6 +65,7 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "forgery": forgery.prove,
     "load": load.prove,
     "edge": edge.prove,
+    "defeated": defeated.prove,
     "topology": topology.prove,
     "contract": contract.prove,
 }

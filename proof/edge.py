@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
 from collections.abc import Iterator
 from email.parser import BytesHeaderParser
@@ -9,6 +11,9 @@ from pathlib import Path
 from .caches import caching_nginx
 from .processes import free_port
 from .processes import HOST
+from .processes import program
+from .processes import ProofError
+from .processes import running
 from .report import Row
 from .report import Tally
 from .scenarios import is_no_store
@@ -40,6 +45,10 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             for who, status, request in REQUESTS:
                 yield compare(f"{status} by {who}", status, request, front, bare)
             yield poisoned(front, bare)
+        with pod(service, scratch / "pod", origin.port) as port:
+            for who, status, request in REQUESTS:
+                yield in_pod(f"{status} by {who}", status, request, port)
+            yield in_pod("200", 200, PLAIN, port)
     with fronts(scratch, "down", free_port(), edge) as (front, bare):
         yield compare("502 by nginx", 502, PLAIN, front, bare)
     with silent() as port, fronts(scratch, "slow", port, edge, 1) as (front, bare):
@@ -59,6 +68,39 @@ def fronts(
             url = stack.enter_context(caching_nginx(folder, port, include, patience))
             ports.append(int(url.rpartition(":")[2]))
         yield ports[0], ports[1]
+
+
+@contextlib.contextmanager
+def pod(service: Service, folder: Path, upstream: int) -> Iterator[int]:
+    """Run nginx as a pod does, but for the ports and the folder of what it writes."""
+    base, port = service.folder / "deploy" / "kubernetes" / "base", free_port()
+    shutil.copytree(base, folder)
+    path = folder / "nginx.conf"
+    # root's workers are another user, who must not enter our folder
+    user = "user root;" if os.geteuid() == 0 else ""
+    text = path.read_text("utf-8")
+    for there, here in (
+        ("listen 8080;", f"listen {HOST}:{port};"),
+        (f"{HOST}:8000;", f"{HOST}:{upstream};"),
+        (" /tmp/", f" {folder}/"),
+        ("daemon off;", f"daemon off; {user}"),
+    ):
+        if there not in text:
+            raise ProofError(f"{there!r} is not in the pod's nginx.conf.")
+        text = text.replace(there, here)
+    path.write_text(text, "utf-8")
+    command = [program("nginx"), "-e", "stderr", "-c", str(path)]
+    with running(command, port, folder / "log"):
+        yield port
+
+
+def in_pod(name: str, status: int, request: str, port: int) -> Row:
+    row = Row("pod", name, count(port, request, status), counted=False)
+    if row.guarded is not None and row.guarded.stale:
+        row.fail(f"another status than {status}.")
+    elif row.guarded is not None and row.guarded.storable:
+        row.fail("the answer may be stored.")
+    return row
 
 
 @contextlib.contextmanager

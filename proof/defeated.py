@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import urllib3
+
+from .nginx import nginx
+from .processes import free_port
+from .processes import HOST
+from .processes import program
+from .processes import ProofError
+from .processes import running
+from .report import Row
+from .report import Tally
+from .scenarios import ITEMS
+from .service import Origin
+from .service import Service
+
+NGINX = """\
+    proxy_cache_path {folder}/cache keys_zone=proof:4m;
+    server {{
+        listen {host}:{port};
+        location / {{
+            proxy_pass http://{host}:{upstream};
+            proxy_cache proof;
+            proxy_cache_valid 200 1h;
+            # nginx says nothing by itself
+            add_header X-Cache-Status $upstream_cache_status always;
+            {setting}
+        }}
+    }}"""
+VARNISH = """\
+vcl 4.1;
+backend default {{ .host = "{host}"; .port = "{upstream}"; }}
+sub vcl_backend_response {{ {setting} }}
+"""
+SQUID = """\
+http_port {host}:{port} accel no-vhost defaultsite={host}
+cache_peer {host} parent {upstream} 0 no-query originserver
+http_access allow all
+cache_mem 16 MB
+cache_log stdio:/dev/stderr
+access_log none
+pid_filename none
+netdb_filename none
+pinger_enable off
+visible_hostname edge
+coredump_dir {folder}
+shutdown_lifetime 0 seconds
+{setting}
+"""
+APACHE = """\
+ServerRoot {folder}
+PidFile {folder}/pid
+ServerName edge
+Listen {host}:{port}
+ErrorLog /dev/stderr
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule headers_module {modules}/mod_headers.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+LoadModule cache_module {modules}/mod_cache.so
+LoadModule cache_socache_module {modules}/mod_cache_socache.so
+LoadModule socache_shmcb_module {modules}/mod_socache_shmcb.so
+CacheSocache shmcb:{folder}/cache(1048576)
+CacheEnable socache /
+ProxyPass / http://{host}:{upstream}/
+<Location />
+{setting}
+</Location>
+"""
+HAPROXY = """\
+cache proof
+    total-max-size 8
+    max-age 3600
+defaults
+    mode http
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
+frontend edge
+    bind {host}:{port}
+    http-request cache-use proof
+    {setting}
+    http-response cache-store proof
+    default_backend service
+backend service
+    server service {host}:{upstream}
+"""
+MODULES = "/usr/lib/apache2/modules"
+# what the probe takes for a finding though it is none: Varnish says Age: 0 of every
+# answer, HAProxy writes names in lower case
+MISJUDGED = {"varnish", "haproxy"}
+
+
+class Product(NamedTuple):
+    """A cache, and a setting of docs/edge.md that no header is stronger than.
+
+    :param configuration: what it is configured with.
+    :param setting: the setting.
+    :param command: what starts it with a configuration file, unless that is nginx.
+    """
+
+    configuration: str
+    setting: str
+    command: Callable[[Path, int], list[str]] | None = None
+
+
+def varnishd(path: Path, port: int) -> list[str]:
+    folder = path.parent / "varnish"
+    command = [program("varnishd"), "-F", "-j", "none", "-n", str(folder)]
+    command += ["-a", f"{HOST}:{port}", "-f", str(path), "-T", "none"]
+    return [*command, "-s", "malloc,32m", "-p", "vsl_space=1m"]
+
+
+PRODUCTS = {
+    "nginx": Product(NGINX, "proxy_ignore_headers Cache-Control Expires;"),
+    "varnish": Product(
+        VARNISH, "set beresp.ttl = 1h;\n    return (deliver);", varnishd
+    ),
+    "squid": Product(
+        SQUID,
+        "refresh_pattern . 60 100% 60 ignore-no-store ignore-private override-expire\n"
+        "offline_mode on",
+        lambda path, port: [program("squid"), "-N", "-f", str(path)],
+    ),
+    "apache": Product(
+        APACHE,
+        'Header set Cache-Control "max-age=3600"\n'
+        "Header unset Expires\n"
+        "Header unset Pragma",
+        lambda path, port: [program("apache2"), "-X", "-f", str(path)],
+    ),
+    "haproxy": Product(
+        HAPROXY,
+        "http-response set-header Cache-Control max-age=3600\n"
+        "    http-response del-header Pragma",
+        lambda path, port: [program("haproxy"), "-db", "-f", str(path)],
+    ),
+}
+
+
+def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
+    """Show that a setting defeats the headers, and that the probe tells."""
+    service.migrate()
+    with Origin(service, "wsgi").serving() as origin:
+        for name, product in PRODUCTS.items():
+            setting = product.setting.split("\n")[0].rstrip(";")
+            row = Row(name, setting[:42], checks=4, counted=False)
+            row.guarded, kept = seen(name, "", origin, scratch / name)
+            row.control, found = seen(
+                name, product.setting, origin, scratch / f"{name}-defeated"
+            )
+            judge(row, kept, found)
+            yield row
+
+
+def judge(row: Row, kept: int, found: int) -> None:
+    assert row.guarded is not None and row.control is not None
+    if row.guarded.stale:
+        row.fail("the list is stale without the setting.")
+    if bool(kept) != (row.client in MISJUDGED):
+        row.fail(f"the probe finds {kept} without the setting.")
+    if not row.control.stale:
+        row.fail("the list is not stale, so the setting shows nothing.")
+    if not found:
+        row.fail("the probe does not see the setting.")
+    row.measured.append(f"the probe finds {kept} without the setting, {found} with it")
+
+
+def seen(name: str, setting: str, origin: Origin, folder: Path) -> tuple[Tally, int]:
+    """Put a product before the service, and return what it did and what is found."""
+    folder.mkdir()
+    with front(PRODUCTS[name], setting, origin.port, folder) as url:
+        return read_after_write(url, origin.url), probe(origin.service, url)
+
+
+@contextlib.contextmanager
+def front(product: Product, setting: str, upstream: int, folder: Path) -> Iterator[str]:
+    """Run a product with a setting, and yield its URL."""
+    port = free_port()
+    text = product.configuration.format(
+        folder=folder,
+        host=HOST,
+        port=port,
+        upstream=upstream,
+        setting=setting,
+        modules=MODULES,
+    )
+    with contextlib.ExitStack() as stack:
+        if product.command is None:
+            stack.enter_context(nginx(folder, port, text))
+        else:
+            path = folder / "configuration"
+            path.write_text(text, "utf-8")
+            command = product.command(path, port)
+            stack.enter_context(running(command, port, folder / "log"))
+        yield f"http://{HOST}:{port}"
+
+
+def read_after_write(front: str, origin: str) -> Tally:
+    """Read the list, save an item past the cache, and read the list again."""
+    pool = urllib3.PoolManager(retries=False, timeout=60)
+    pool.request("GET", front + ITEMS)
+    saved = pool.request("POST", origin + ITEMS, json={"name": "Saved"}).json()
+    listed = pool.request("GET", front + ITEMS).json()["items"]
+    return Tally(2, stale=int(saved["id"] not in {item["id"] for item in listed}))
+
+
+def probe(service: Service, url: str) -> int:
+    """Return how much `flask nocache probe` finds."""
+    done = subprocess.run(
+        [service.python, "-m", "flask", "nocache", "probe", url, "--format", "json"],
+        cwd=service.folder,
+        env=service.environment(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode not in {0, 1}:
+        raise ProofError(f"The probe failed:\n{done.stderr[-2000:]}")
+    found: list[object] = json.loads(done.stdout)
+    if done.returncode != bool(found):
+        raise ProofError(f"The probe found {len(found)}, exit {done.returncode}.")
+    return len(found)
