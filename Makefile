@@ -5,7 +5,7 @@ BIN := .venv/bin
 SERVICE := {{cookiecutter.__root}}
 KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
-.PHONY: help demo test test-all proof proof-mutations lint format kit advisories bench lock clean
+.PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the p
 		test $$status = 1 || exit 1; \
 	done
 
+container: .venv/.ready  ## the service's image, built, run and broken; with podman, BASE=image
+	@exec $(BIN)/python -m proof.container $(if $(BASE),--base '$(BASE)')
+
 lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -83,7 +86,7 @@ build/bench/.ready: benchmarks/requirements.txt .venv/.ready
 	@$(BIN)/uv pip sync --quiet --require-hashes --python build/bench/bin/python benchmarks/requirements.txt
 	@touch $@
 
-bench: build/bench/.ready  ## the guard and the audit beside their peers, minutes
+bench: build/bench/.ready  ## the guard, the service and the audit beside their peers, minutes
 	@build/bench/bin/python benchmarks/run.py
 
 # the service's versions first: the template's tests run its suite with the same
@@ -93,7 +96,8 @@ lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 		--custom-compile-command 'make lock' --group dev '$(SERVICE)/requirements-dev.txt' \
 		--output-file requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--custom-compile-command 'make lock' --group bench --output-file benchmarks/requirements.txt
+		--custom-compile-command 'make lock' --group bench '$(SERVICE)/requirements.txt' \
+		--output-file benchmarks/requirements.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' --group proof --output-file proof/requirements.txt
 	@$(MAKE) --no-print-directory test-all

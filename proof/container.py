@@ -67,6 +67,9 @@ MISTAKES = {
         'CMD ["sh", "-c", "gunicorn; exit"]\n',
         "SIGTERM",
     ),
+    "drops requests": Mistake(
+        DOCKERFILE, "worker-tmp-dir=/dev/shm", "graceful-timeout=0", "SIGTERM"
+    ),
     "never the same": Mistake(
         DOCKERFILE, "RUN rm ", "RUN date +%N >/venv/built && rm ", "again"
     ),
