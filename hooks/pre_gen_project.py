@@ -56,13 +56,17 @@ FOLDERS = set("deploy docs instance migrations nocache test tests wsgi".split())
 # import names of what the service installs
 DEPENDENCIES = set(
     """
-    alembic annotated_types asgiref ast_serialize blinker cfgv click colorama distlib dotenv
-    filelock flask flask_alembic flask_sqlalchemy_lite greenlet gunicorn identify
-    iniconfig itsdangerous jinja2 librt mako markupsafe mypy mypy_extensions mypyc
-    nodeenv packaging pathspec pip pkg_resources platformdirs pluggy pre_commit pre_commit_hooks
-    psycopg psycopg_binary py pydantic pydantic_core pygments pytest python_discovery
-    ruamel ruff setuptools sqlalchemy typing_extensions typing_inspection tzdata uv
-    urllib3 virtualenv werkzeug wheel yaml
+    alembic annotated_types asgiref ast_serialize blinker boolean cachecontrol certifi
+    cfgv charset_normalizer click colorama cyclonedx defusedxml distlib dotenv filelock
+    flask flask_alembic flask_sqlalchemy_lite greenlet gunicorn identify idna iniconfig
+    itsdangerous jinja2 librt license_expression mako markdown_it markupsafe mdurl
+    msgpack mypy mypy_extensions mypyc nodeenv packageurl packaging
+    packaging_legacy_version pathspec pip pip_api pip_audit pip_requirements_parser
+    pkg_resources platformdirs pluggy pre_commit pre_commit_hooks prometheus_client
+    psycopg psycopg_binary py py_serializable pydantic pydantic_core pygments pyparsing
+    pytest python_discovery pythonjsonlogger requests rich ruamel ruff setuptools
+    sortedcontainers sqlalchemy tomli tomli_w typing_extensions typing_inspection tzdata
+    urllib3 uv virtualenv werkzeug wheel yaml
     """.split()
 )
 TAKEN = {
