@@ -58,9 +58,9 @@ DEPENDENCIES = set(
     """
     alembic annotated_types asgiref ast_serialize blinker boolean cachecontrol certifi
     cfgv charset_normalizer click colorama cyclonedx defusedxml distlib dotenv filelock
-    flask flask_alembic flask_sqlalchemy_lite greenlet gunicorn identify idna iniconfig
-    itsdangerous jinja2 librt license_expression mako markdown_it markupsafe mdurl
-    msgpack mypy mypy_extensions mypyc nodeenv packageurl packaging
+    flask flask_alembic flask_sqlalchemy_lite greenlet gunicorn gunicorn_stubs identify
+    idna iniconfig itsdangerous jinja2 librt license_expression mako markdown_it
+    markupsafe mdurl msgpack mypy mypy_extensions mypyc nodeenv packageurl packaging
     packaging_legacy_version pathspec pip pip_api pip_audit pip_requirements_parser
     pkg_resources platformdirs pluggy pre_commit pre_commit_hooks prometheus_client
     psycopg psycopg_binary py py_serializable pydantic pydantic_core pygments pyparsing
