@@ -22,6 +22,7 @@ from flask import Flask
 from flask import make_response
 from flask import Response
 from flask import stream_with_context
+from service import service_app
 from werkzeug.test import create_environ
 
 HERE = Path(__file__).parent
@@ -250,6 +251,18 @@ CONTESTS = {
             "never_cache": partial(django_app, "/never"),
         },
     ),
+    **{
+        f"service, {name}": Contest(
+            path,
+            "200",
+            {
+                "silent": service_app,
+                "logs": partial(service_app, logs=True),
+                "logs and metrics": partial(service_app, logs=True, metrics=True),
+            },
+        )
+        for name, path in (("JSON view", "/healthz"), ("items", "/api/items"))
+    },
 }
 
 

@@ -1,6 +1,6 @@
 """Measure the kit beside its peers and write RESULTS.md.
 
-python run.py [time] [instructions] [audit] [memory]: all, unless some are named.
+python run.py [time] [instructions] [throughput] [audit] [memory]: all, unless some are named.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from statistics import median
 
 from contestants import CONTESTS
 from contestants import HERE
+from service import bake
 
 RESULTS = HERE / "RESULTS.md"
 ROUNDS = 25
 TURN = 0.02  # seconds: long beside the clock, short beside what disturbs it
 REQUESTS = 500
-PACKAGES = ("Flask", "Werkzeug", "Flask-Talisman", "secure", "Django")
+PACKAGES = ("Flask", "Werkzeug", "gunicorn", "Flask-Talisman", "secure", "Django")
 
 Key = tuple[str, str]
 Row = t.Sequence[str]
@@ -179,10 +180,17 @@ def main(wanted: set[str]) -> None:
         return not wanted or part in wanted
 
     sections = {}
+    bake()
     if asked("time") or asked("instructions"):
         counts = measure_instructions() if asked("instructions") else {}
         times = measure_time() if asked("time") else {}
         sections["A request"] = (GUARD_TEXT, list(guard_rows(times, counts)))
+    if asked("throughput"):
+        if shutil.which("wrk") is None:
+            print("wrk is not installed: requests per second are not counted.")
+        else:
+            rows = child_rows("throughput.py")
+            sections["Under gunicorn"] = (THROUGHPUT_TEXT, rows)
     if asked("audit"):
         sections["The audit"] = (AUDIT_TEXT, child_rows("audit_speed.py"))
     if asked("memory"):
@@ -197,7 +205,12 @@ GUARD_TEXT = f"""
 Time is the median of {ROUNDS} rounds, in which all take turns, each in a process of its own.
 Instructions are counted by callgrind over {REQUESTS} requests.
 The floor is a hand-written WSGI app that appends the guard's three fields to bare Flask.
-The static file and the cacheable route are stored by caches, with fewer fields to write."""
+The static file and the cacheable route are stored by caches, with fewer fields to write.
+The service is the baked one, silent with `observability.py` taken out; its log goes to /dev/null.
+What it tells is told once the answer is out."""
+THROUGHPUT_TEXT = """
+Median of 3 rounds of 4 seconds with wrk and 16 connections, which shares the processors.
+Bare Flask neither logs nor counts; the service does both, each with gunicorn's sync workers."""
 AUDIT_TEXT = """
 Every view has a location, and the policy file is compared.
 The app's own source is one line, so that the scan does not count; it follows apart."""
