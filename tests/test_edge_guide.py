@@ -1,0 +1,86 @@
+"""What docs/edge.md of the service says, product by product."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import Project
+from conftest import ROOT
+
+PRODUCTS = """
+    nginx, Varnish, Squid, Apache httpd, HAProxy, Envoy, Traefik, Cloudflare, Fastly,
+    CloudFront, Akamai, Google Cloud CDN, Azure Front Door, Vercel, Netlify
+"""
+# what make proof runs, and what in a guide shows that it is the setting that ran
+PROVEN = {
+    "nginx": ["proxy_ignore_headers Cache-Control Expires"],
+    "Varnish": ["set beresp.ttl", "return (deliver)"],
+    "Squid": ["ignore-no-store ignore-private override-expire", "offline_mode on"],
+    "Apache httpd": [
+        "Header set Cache-Control",
+        "Header unset Expires",
+        "Header unset Pragma",
+    ],
+    "HAProxy": [
+        "http-response set-header Cache-Control max-age=",
+        "http-response del-header Pragma",
+    ],
+}
+SOURCE = re.compile(r"\(\[[^\]]+\]\(https://[^)\s]+\)|, \[[^\]]+\]\(https://[^)\s]+\)")
+
+
+@pytest.fixture(scope="session")
+def guides(baked: Project) -> dict[str, list[str]]:
+    """The items of each product's guide."""
+    found = {}
+    for section in re.split(r"^### ", baked.read("docs/edge.md"), flags=re.M)[1:]:
+        name, _, text = section.partition("\n")
+        text = re.split(r"^## ", text, flags=re.M)[0]
+        found[name] = re.split(r"^- ", text, flags=re.M)[1:]
+    return found
+
+
+def test_every_product_has_a_guide(guides: dict[str, list[str]]) -> None:
+    assert list(guides) == [name.strip() for name in PRODUCTS.split(",")]
+
+
+def test_every_guide_says_what_defeats_where_to_look_and_the_remedy(
+    guides: dict[str, list[str]],
+) -> None:
+    for name, (setting, find, instead) in guides.items():
+        assert SOURCE.search(setting), name
+        assert find.startswith("Find: `"), name
+        assert instead.startswith("Instead: "), name
+
+
+def test_every_statement_about_a_product_has_a_source(
+    guides: dict[str, list[str]],
+) -> None:
+    """But for what the proof measured."""
+    measured = ("`ignore-no-store` alone",)
+    for items in guides.values():
+        for line in items[0].strip().splitlines():
+            assert SOURCE.search(line) or line.strip().startswith(measured), line
+
+
+def test_what_the_proof_runs_is_what_the_guide_says(
+    guides: dict[str, list[str]],
+) -> None:
+    proof = (ROOT / "proof" / "defeated.py").read_text("utf-8")
+    for name, settings in PROVEN.items():
+        for setting in settings:
+            assert setting in guides[name][0], name
+            assert setting in proof, name
+
+
+def test_the_guide_is_found(baked: Project) -> None:
+    guide = baked.read("docs/edge.md")
+
+    assert "(docs/edge.md)" in baked.read("README.md")
+    assert "(edge.md)" in baked.read("docs/caching.md")
+    assert "flask nocache probe https://" in guide
+    for path in re.findall(r"`(deploy/[\w./-]+)`", guide):
+        assert baked.has(path), path
+    for link in re.findall(r"\]\((?!http)([^)#]+)", guide):
+        assert baked.has(f"docs/{link}"), link
