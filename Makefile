@@ -38,7 +38,8 @@ test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
-MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme
+MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme \
+	any-origin framed loose-policy
 
 $(PROOF)/.ready: proof/requirements.txt
 	@mkdir -p $(PROOF)

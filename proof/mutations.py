@@ -10,6 +10,7 @@ from .processes import ProofError
 GUARD = "saved_items/nocache/guard.py"
 EDGE = "deploy/nginx.conf"
 STORAGE = "saved_items/storage.py"
+SECURITY = "saved_items/security.py"
 # every answer passes through this line of the guard
 APPLY = "fields = policy.apply(headers)"
 # right with one process, which forgets its lists whenever it writes
@@ -101,5 +102,14 @@ MUTATIONS = {
     "marked-down": Mutation("topology", EDGE, "max_fails=0", "max_fails=1"),
     "no-scheme": Mutation(
         "topology", EDGE, "proxy_set_header X-Forwarded-Proto $scheme;", ""
+    ),
+    "any-origin": Mutation(
+        "forgery", SECURITY, "app.before_request(refuse_other_origins)", "pass"
+    ),
+    "framed": Mutation(
+        "forgery", SECURITY, "frame-ancestors 'none'", "frame-ancestors *"
+    ),
+    "loose-policy": Mutation(
+        "forgery", SECURITY, "default-src 'none'", "default-src * 'unsafe-inline'"
     ),
 }
