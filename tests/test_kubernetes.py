@@ -183,6 +183,10 @@ def test_manifests_fit_the_api(
         kubernetes_validate.validate(made, version, strict=True)
 
 
+def test_readme_names_the_oldest_kubernetes(baked: Project) -> None:
+    assert f"Kubernetes {VERSIONS[0]} or newer" in baked.read("README.md")
+
+
 def test_unknown_fields_do_not_fit_the_api(production: list[Object]) -> None:
     broken = 0
     for made in deepcopy(production):
@@ -340,21 +344,22 @@ def test_environment_is_read_by_the_service(
     assert {name for found in given.values() for name in found} <= known
 
 
+@pytest.mark.parametrize("name", ["base", "overlays/production"])
 def test_probes_ask_for_routes_by_a_trusted_name(
-    baked: Project, production: list[Object]
+    baked: Project, render: Render, name: str
 ) -> None:
+    objects = render(baked, name)
     routes = re.findall(r" GET (\S+) ->", baked.read("cache-policy.txt"))
-    trusted = json.loads(
-        find(production, "ConfigMap", "web")["data"]["FLASK_TRUSTED_HOSTS"]
-    )
+    settings = find(objects, "ConfigMap", "web")["data"]
+    trusted = json.loads(settings["FLASK_TRUSTED_HOSTS"])
 
-    assert {name: asked["path"] for name, asked in probes(production).items()} == {
+    assert {name: asked["path"] for name, asked in probes(objects).items()} == {
         "web startupProbe": "/healthz",
         "web livenessProbe": "/healthz",
         "web readinessProbe": "/readyz",
         "edge readinessProbe": "/healthz",
     }
-    for asked in probes(production).values():
+    for asked in probes(objects).values():
         assert asked["path"] in routes
         assert asked["httpHeaders"] == [{"name": "Host", "value": trusted[0]}]
 
