@@ -7,9 +7,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from contextvars import ContextVar
+from random import getrandbits
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from blinker import signal
 from flask import Flask
@@ -59,9 +59,10 @@ def init_app(app: Flask) -> None:
 
 
 def name_request() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    request_id.set(given if REQUEST_ID.fullmatch(given) else uuid4().hex)
-    request.environ[ROUTE] = request.url_rule.rule if request.url_rule else None
+    environ, rule = request.environ, request.url_rule
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    request_id.set(given if REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}")
+    environ[ROUTE] = rule.rule if rule else None
 
 
 def send_request_id(response: Response) -> Response:
@@ -111,10 +112,10 @@ def log_answer(
         "duration_ms": round(seconds * 1000, 1),
         "cache_policy": policy or None,
     }
-    told = [fact or "-" for fact in facts.values()]
-    logger.info("%s %s %s, %s ms, %s", *told, extra=facts)
     for count in counters:
         count(method, route, status, seconds)
+    told = [fact or "-" for fact in facts.values()]
+    logger.info("%s %s %s, %s ms, %s", *told, extra=facts)
 
 
 def log_readably(app: Flask) -> None:
