@@ -154,6 +154,7 @@ class Container:
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         ) as client:
             yield client
