@@ -17,6 +17,8 @@ def test_index_controls(client: FlaskClient) -> None:
     assert '<form id="save-form"' in page
     assert '<input id="name" name="name" required' in page
     assert '<label for="name"' in page
+    # the script makes it work: without it the name would end up in the address
+    assert '<button type="submit" disabled>' in page
     assert 'aria-live="polite"' in page
     assert f'data-url="{config.API_PREFIX}/items"' in page
 
