@@ -20,3 +20,4 @@ from .guard import NoCacheFlask as NoCacheFlask
 from .policy import ApiBlueprint as ApiBlueprint
 from .policy import cacheable as cacheable
 from .policy import nocache as nocache
+from .policy import overridden as overridden

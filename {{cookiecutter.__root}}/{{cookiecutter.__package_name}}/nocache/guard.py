@@ -11,8 +11,10 @@ from .cli import commands
 from .policy import CDN
 from .policy import EXCHANGE
 from .policy import Exchange
+from .policy import Fields
 from .policy import NOCACHE
-from .policy import STAMP
+from .policy import overridden
+from .policy import Policy
 from .policy import STATIC
 from .policy import withhold
 
@@ -40,6 +42,7 @@ class NoCacheFlask(Flask):
         super().__init__(*args, **kwargs)
         # the prefixes below which every route has to be on an ApiBlueprint
         self.extensions["nocache"] = set[str]()
+        self.config.setdefault("NOCACHE_CDN_HEADERS", False)
         self.cli.add_command(commands)
 
     def add_url_rule(
@@ -69,11 +72,11 @@ class NoCacheFlask(Flask):
         # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
         # middleware may come in twice with one environ: only the first was guarded
         exchange = environ.get(EXCHANGE)
-        if exchange is None or exchange.entered:
+        if exchange is None or exchange.entered is not None:
             inner = functools.partial(NoCacheFlask.wsgi_app, self)
             return guard(self, inner, environ, start_response)
-        exchange.entered = True
-        return super().wsgi_app(environ, start_response)
+        exchange.entered = self
+        return Flask.wsgi_app(self, environ, start_response)
 
 
 class Body(chain[bytes]):
@@ -109,21 +112,25 @@ def guard(
 
     def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
         nonlocal started
-        policy = exchange.policy
-        if policy is None or not (
-            (STAMP, exchange.stamp) in headers
-            and policy.admits(method, status, headers)
-        ):
-            policy = NOCACHE
+        policy, stamp = NOCACHE, exchange.stamp
+        if stamp is not None and stamp in headers:
+            at = headers.index(stamp)
+            headers = headers[:at] + headers[at + 1 :]
+            if exchange.policy is not None and exchange.policy.admits(
+                method, status, headers
+            ):
+                policy = exchange.policy
         fields = policy.apply(headers)
+        if len(fields) < len(headers) + len(policy.fields):
+            _report(app, environ, policy, headers)
         if not policy.storable:
-            if status.startswith("304"):
+            if status[:3] == "304":
                 raise RuntimeError(
                     f"{method} {environ.get('PATH_INFO')} answered 304,"
                     " which keeps the copy of a client alive, but no @cacheable view"
                     " gave that answer."
                 )
-            if app.config.get("NOCACHE_CDN_HEADERS"):
+            if app.config["NOCACHE_CDN_HEADERS"]:
                 fields += CDN
         # servers take exc_info for the sign that an answer is being replaced
         replaced = exc_info if started else None
@@ -154,6 +161,16 @@ def guard(
     answer = Body((first,), chunks) if first else Body()
     answer.close = getattr(body, "close", _nothing)
     return answer
+
+
+def _report(
+    app: Flask, environ: WSGIEnvironment, policy: Policy, headers: Fields
+) -> None:
+    if overridden.receivers and (fields := policy.overrides(headers)):
+        # what a request context would tell; middleware answers without one
+        request = environ.get("werkzeug.request")
+        endpoint = getattr(request, "endpoint", None)
+        overridden.send(app, endpoint=endpoint, fields=fields)
 
 
 def _nothing() -> None: ...

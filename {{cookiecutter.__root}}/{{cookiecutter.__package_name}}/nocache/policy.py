@@ -4,13 +4,14 @@ import contextlib
 import functools
 import inspect
 import typing as t
+from copy import copy
 from random import getrandbits
 from types import MappingProxyType
 
+from blinker import signal
 from flask import after_this_request
 from flask import Blueprint
-from flask import current_app
-from flask import has_request_context
+from flask import Flask
 from flask import Request
 from flask import request
 from flask import Response
@@ -70,8 +71,12 @@ MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
 # what keeps a client's old copy alive, RFC 9110 13.1
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE")
 
-# what Flask makes a new Response of
-FRESH = (dict, list, str)
+# what Flask makes a new Response of, with status 200 and no validator
+FRESH: frozenset[t.Any] = frozenset({dict, list, str})
+
+# sent as the guard removes or replaces what the app had set on an answer: the sender is
+# the app, `endpoint` the one that was asked for or None, `fields` the names of the fields
+overridden = signal("nocache-overridden")
 
 EXCHANGE = "nocache.exchange"
 POLICY = "_nocache_policy"
@@ -97,7 +102,7 @@ NAMES = FieldNames()
 class Policy:
     """What one view is declared as; compared by identity, never by value."""
 
-    __slots__ = ("fields", "reason", "removes", "storable", "text")
+    __slots__ = ("fields", "harmless", "reason", "removes", "storable", "text")
 
     def __init__(self, text: str, reason: str = "", keeps: t.Iterable[str] = ()):
         self.text = text
@@ -105,18 +110,27 @@ class Policy:
         self.storable = text != "no-store"
         self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
+        # spellings that were seen to stay
+        self.harmless = set[str]()
 
     def apply(self, headers: Fields) -> list[tuple[str, str]]:
         """Return a new list in which this policy replaces all that a cache reads.
 
         :param headers: names and values as the app wrote them.
         """
-        removes, fields = self.removes, []
-        for field in headers:
-            if NAMES[field[0]] not in removes:
-                fields.append(field)
-        fields += self.fields
-        return fields
+        harmless = self.harmless
+        for name, _ in headers:
+            if name not in harmless:
+                return self._replace(headers)
+        return [*headers, *self.fields]
+
+    def _replace(self, headers: Fields) -> list[tuple[str, str]]:
+        kept = [field for field in headers if NAMES[field[0]] not in self.removes]
+        for name, _ in kept:
+            # bounded as the names are, and a cookie has to be noticed each time
+            if name in NAMES and not (self.storable and NAMES[name] == "set-cookie"):
+                self.harmless.add(name)
+        return [*kept, *self.fields]
 
     def admits(self, method: str, status: str, headers: Fields) -> bool:
         """Return whether this policy holds for an answer of its view.
@@ -125,25 +139,56 @@ class Policy:
         :param status: the answer's status, beginning with the code.
         :param headers: names and values of the answer.
         """
-        return not self.storable or (
-            method in SAFE
-            and status[:3] in STORABLE
-            and "set-cookie" not in [NAMES[name] for name, _ in headers]
-        )
+        if not self.storable:
+            return True
+        if method not in SAFE or status[:3] not in STORABLE:
+            return False
+        for name, _ in headers:
+            if name not in self.harmless and NAMES[name] == "set-cookie":
+                return False
+        return True
+
+    def overrides(self, headers: Fields) -> list[str]:
+        """Return the names of the fields that this policy removes or changes.
+
+        :param headers: names and values as the app wrote them.
+        """
+        return [
+            name
+            for name, value in headers
+            if NAMES[name] in self.removes
+            and name != STAMP
+            and (name, value) not in self.fields
+        ]
 
 
 class Exchange:
     """What the guard and a declared view tell each other during one request.
 
-    The guard leaves the conditions that it withheld, and notes that the app was entered;
-    the view that answers leaves its policy and the stamp of its answer. Where these get
-    lost, nothing is stored.
+    The guard leaves the conditions that it withheld, and the app as it is entered; the
+    view that answers leaves its policy and the stamp of its answer. Where these get lost,
+    nothing is stored.
     """
 
     policy: Policy | None = None
-    stamp: str | None = None
+    stamp: tuple[str, str] | None = None
     withheld: t.Mapping[str, t.Any] = MappingProxyType({})
-    entered = False
+    entered: Flask | None = None
+
+    def declared(self, asked: Request) -> Policy | None:
+        """Return the policy of the view registered for a request.
+
+        :param asked: the request, perhaps to another app inside of the one entered.
+        """
+        app, rule = self.entered, asked.url_rule
+        if app is None or rule is None:
+            return None
+        policy: Policy | None = getattr(
+            app.view_functions.get(rule.endpoint), POLICY, None
+        )
+        if policy is not None and policy.storable and "." in rule.endpoint:
+            return None if on_api(app, asked.blueprints) else policy
+        return policy
 
 
 NOCACHE = Policy("no-store")
@@ -323,7 +368,11 @@ def _wrap(view: View[P, R], enter: t.Callable[[], Exchange | None]) -> View[P, R
 def _asked() -> Request | None:
     # the request itself, because each access through its proxy is a look-up
     proxy: t.Any = request
-    return proxy._get_current_object() if has_request_context() else None
+    try:
+        asked: Request = proxy._get_current_object()
+    except RuntimeError:
+        return None
+    return asked
 
 
 def _protect(policy: Policy) -> Exchange | None:
@@ -337,7 +386,7 @@ def _protect(policy: Policy) -> Exchange | None:
         after_this_request(functools.partial(_harden, policy))
         return None
     # what is declared no-store further out or in stays so
-    exchange.policy = policy if _answers(policy, asked) else None
+    exchange.policy = policy if policy is exchange.declared(asked) else None
     return exchange if policy is NOCACHE_ETAG else None
 
 
@@ -355,8 +404,7 @@ def _open(policy: Policy) -> Exchange | None:
     if (
         exchange is None
         or asked.method not in SAFE
-        or not _answers(policy, asked)
-        or on_api(current_app, asked.blueprints)
+        or policy is not exchange.declared(asked)
     ):
         return None
     exchange.policy = policy
@@ -374,11 +422,6 @@ def _shut(exchange: Exchange | None) -> None:
         _forget_conditions(_asked())
 
 
-def _answers(policy: Policy, asked: Request) -> bool:
-    """Return whether `policy` is that of the view registered for a request."""
-    return policy is policy_of(current_app.view_functions.get(asked.endpoint or ""))
-
-
 def _forget_conditions(asked: Request | None) -> None:
     for name in ("if_none_match", "if_modified_since", "if_range", "range"):
         vars(asked).pop(name, None)
@@ -388,24 +431,34 @@ def _own(response: Response) -> Response:
     """Return a copy, because a view may return one object to several requests."""
     answer: Response = object.__new__(type(response))
     vars(answer).update(vars(response))
-    answer.headers = Headers(response.headers)
+    answer.headers = headers = object.__new__(type(response.headers))
+    # what Headers.copy() would do, without looking at each value again
+    for name, value in vars(response.headers).items():
+        setattr(headers, name, copy(value))
     return answer
 
 
 def _stamp(exchange: Exchange, rv: R) -> R:
-    policy = exchange.policy
-    if policy is None:
+    policy, app = exchange.policy, exchange.entered
+    if policy is None or app is None:
         return rv
-    answer = current_app.make_response(t.cast("t.Any", rv))
-    if not isinstance(rv, FRESH):
+    answer = app.make_response(t.cast("t.Any", rv))
+    if type(rv) not in FRESH and policy.text != REVALIDATE:
         answer = _own(answer)
-    if policy.storable:
-        if f"{answer.status_code}" not in STORABLE:
-            _shut(exchange)
+        if policy.storable and not _conclude(exchange, answer):
             return t.cast("R", answer)
-        if exchange.withheld and answer.status_code == 200:
-            if not VALIDATORS.isdisjoint(NAMES[name] for name, _ in answer.headers):
-                answer.make_conditional(request.environ)
     # unlike any other, so that no answer kept from another request can carry it
-    answer.headers[STAMP] = exchange.stamp = f"{getrandbits(128):x}"
+    exchange.stamp = STAMP, f"{getrandbits(64)}"
+    answer.headers.add(*exchange.stamp)
     return t.cast("R", answer)
+
+
+def _conclude(exchange: Exchange, answer: Response) -> bool:
+    """Return whether an answer may be stored; where it is the client's, make it a 304."""
+    if answer.status[:3] not in STORABLE:
+        _shut(exchange)
+        return False
+    if exchange.withheld and answer.status_code == 200:
+        if not VALIDATORS.isdisjoint(NAMES[name] for name, _ in answer.headers):
+            answer.make_conditional(request.environ)
+    return True
