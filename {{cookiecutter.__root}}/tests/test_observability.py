@@ -25,7 +25,7 @@ from flask import Response
 from flask.testing import FlaskClient
 
 from {{ cookiecutter.__package_name }} import create_app
-from {{ cookiecutter.__package_name }}.nocache import cacheable
+from {{ cookiecutter.__package_name }} import nocache
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0
@@ -49,7 +49,7 @@ def served() -> Flask:
         return ""
 
     @app.get("/stored")
-    @cacheable(max_age=60, public=True, reason="for the test")
+    @nocache.cacheable(max_age=60, public=True, reason="for the test")
     def stored() -> str:
         return ""
 
@@ -64,6 +64,10 @@ def served() -> Flask:
             raise ValueError("two\nlines")
 
         return Response(chunks())
+
+    @app.get("/overridden")
+    def overridden() -> Response:
+        return Response(headers={"ETag": '"1"'})
 
     @app.get("/worker")
     def worker() -> dict[str, Any]:
@@ -271,6 +275,14 @@ def test_metrics(server: Server) -> None:
     assert "/metrics" not in server.log.read_text("utf-8")
 
 
+def test_override_is_logged_and_counted(server: Server) -> None:
+    id = server.get_logged("/overridden").headers["X-Request-ID"]
+    (line,) = server.lines(request_id=id, level="WARNING")
+    assert (line["endpoint"], line["fields"]) == ("overridden", ["ETag"])
+    counted = 'nocache_overrides_total{endpoint="overridden",field="ETag"} 1.0\n'
+    assert counted in server.metrics()
+
+
 def test_metrics_on_their_own_port_only(server: Server) -> None:
     for path, status in (("/metrics", 200), ("/told/9", 404), ("/", 404)):
         answer = server.get(path, port=server.metrics_port)
@@ -309,9 +321,9 @@ def test_metrics_folder_goes_with_the_server(tmp_path: Path) -> None:
 
 
 def test_no_metrics_unless_asked_for(tmp_path: Path) -> None:
-    with serving(tmp_path, *GUNICORN, metrics=False) as server:
-        worker = server.worker()
-        assert (worker["folder"], worker["counting"]) == (None, False)
+    unused = {"PROMETHEUS_MULTIPROC_DIR": "nowhere"}
+    with serving(tmp_path, *GUNICORN, metrics=False, **unused) as server:
+        assert server.worker()["counting"] is False
         assert server.get("/metrics").status == 404
     assert sorted(os.listdir(tmp_path)) == ["log"]
 

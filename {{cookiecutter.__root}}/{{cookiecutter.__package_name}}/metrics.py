@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from collections.abc import Sequence
 from glob import glob
 from typing import Any
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from werkzeug.exceptions import NotFound
 
+from .nocache import overridden
 from .observability import counters
 from .observability import UNSEEN
 
@@ -34,6 +36,12 @@ DURATION = Histogram(
     "http_request_duration_seconds",
     "From the request's first line to the answer's last byte.",
     ["method", "route"],
+    registry=None,
+)
+OVERRIDES = Counter(
+    "nocache_overrides",
+    "Fields that a view or a hook had set and the guard did not let out.",
+    ["endpoint", "field"],
     registry=None,
 )
 # clients may make methods up
@@ -58,6 +66,7 @@ def init_app(app: Flask, port: int) -> None:
     :param port: Where gunicorn listens for those who may see them.
     """
     counters.add(count)
+    overridden.connect(count_override)
     # inside the guard, which sends its headers here as well
     shown = show(app.wsgi_app, port)
     app.wsgi_app = shown  # type: ignore[assignment, method-assign]
@@ -67,6 +76,11 @@ def count(method: str, route: str | None, status: int, seconds: float) -> None:
     method, route = method if method in METHODS else "other", route or "none"
     REQUESTS.labels(method, route, status).inc()
     DURATION.labels(method, route).observe(seconds)
+
+
+def count_override(app: Flask, endpoint: str | None, fields: Sequence[str]) -> None:
+    for field in fields:
+        OVERRIDES.labels(endpoint or "none", field).inc()
 
 
 def show(application: WSGIApplication, port: int) -> WSGIApplication:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextvars import ContextVar
 from random import getrandbits
 from time import perf_counter
@@ -18,6 +19,7 @@ from flask import request
 from flask import Response
 from flask.logging import default_handler
 
+from .nocache import overridden
 from .nocache import routes
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def init_app(app: Flask) -> None:
     logging.setLogRecordFactory(Record)
     app.before_request(name_request)
     app.after_request(send_request_id)
+    overridden.connect(report_override)
     # gunicorn.conf.py sends these once an answer is out
     signal("answered").connect(report)
     signal("request-over").connect(forget_request)
@@ -116,6 +119,20 @@ def log_answer(
         count(method, route, status, seconds)
     told = [fact or "-" for fact in facts.values()]
     logger.info("%s %s %s, %s ms, %s", *told, extra=facts)
+
+
+def report_override(app: Flask, endpoint: str | None, fields: Sequence[str]) -> None:
+    """Log what a view or a hook had set and the guard did not let out.
+
+    :param endpoint: Whose answer it was, None if no route matched.
+    :param fields: The names of the fields.
+    """
+    facts = {
+        "endpoint": endpoint,
+        "fields": fields,
+    }
+    told = ", ".join(fields)
+    logger.warning("The guard overrode %s of %s.", told, endpoint, extra=facts)
 
 
 def log_readably(app: Flask) -> None:
