@@ -126,10 +126,8 @@ class Policy:
 
     def _replace(self, headers: Fields) -> list[tuple[str, str]]:
         kept = [field for field in headers if NAMES[field[0]] not in self.removes]
-        for name, _ in kept:
-            # bounded as the names are, and a cookie has to be noticed each time
-            if name in NAMES and not (self.storable and NAMES[name] == "set-cookie"):
-                self.harmless.add(name)
+        # no more than the names that are kept, because an app may make some up
+        self.harmless.update(name for name, _ in kept if name in NAMES)
         return [*kept, *self.fields]
 
     def admits(self, method: str, status: str, headers: Fields) -> bool:
@@ -144,6 +142,7 @@ class Policy:
         if method not in SAFE or status[:3] not in STORABLE:
             return False
         for name, _ in headers:
+            # no cookie is among the harmless: what has one is not admitted to apply()
             if name not in self.harmless and NAMES[name] == "set-cookie":
                 return False
         return True
