@@ -37,6 +37,8 @@ wsgi_app = "wsgi:app"
 # loopback by default: HOST=0.0.0.0 opens it to a network
 bind = [address(number("PORT", 8000, 65535))]
 workers = number("WEB_CONCURRENCY", 2, 1000)
+# the app is loaded before gunicorn listens, so that none waits for it, and only once
+preload_app = True
 # FLASK_TRUSTED_PROXIES alone says which proxies are believed
 forwarded_allow_ips = ""
 # a management socket in the home folder is nothing this service needs
