@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -375,3 +376,14 @@ def test_migrations_downgrade(app: Flask) -> None:
     with app.app_context():
         storage.alembic.upgrade()
         assert not storage.alembic.needs_upgrade()
+
+
+def test_request_starts_no_thread(client: FlaskClient) -> None:
+    names = set()
+    # heard by the threads that start from here on
+    threading.setprofile(lambda *_: names.add(threading.current_thread().name))
+    try:
+        save(client)
+    finally:
+        threading.setprofile(None)
+    assert not names

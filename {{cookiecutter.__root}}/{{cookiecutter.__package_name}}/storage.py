@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from datetime import datetime
 from datetime import UTC
+from inspect import iscoroutinefunction
 from typing import Any
 
 from flask import Flask
@@ -77,6 +78,12 @@ def init_app(app: Flask) -> None:
     options, statements = _engine(app.config)
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     db.init_app(app)
+    # no session here is async, and to await its end takes a thread for each request
+    app.teardown_appcontext_funcs = [
+        function
+        for function in app.teardown_appcontext_funcs
+        if not iscoroutinefunction(function)
+    ]
     alembic.init_app(app)
 
     with app.app_context():

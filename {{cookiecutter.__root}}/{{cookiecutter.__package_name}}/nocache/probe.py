@@ -5,7 +5,9 @@ import typing as t
 from contextlib import suppress
 from importlib import import_module
 from secrets import token_hex
+from time import sleep
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from .audit import app_location
 from .audit import Route
@@ -29,9 +31,24 @@ INSTALL = "pip install 'urllib3>=2'"
 # a cache may keep an answer only once all of it has passed, but some never end
 BODY = 2**20
 
-# RFC 9211, and what products say instead: X-Cache, CF-Cache-Status, X-Cache-Status, ...
-CACHE_FIELD = re.compile(r"((x|cf|cdn)-([a-z]+-)*)?cache(-status|-lookup)?")
-HIT = re.compile(r"(?i)(^|[^a-z]|refresh)(hit|stale|updating|revalidated|stored)\b")
+# fields, and what in them says that a cache has or had a copy; what is not here, such as
+# MISS, BYPASS, DYNAMIC or CloudFront's "Error", says nothing of one
+SIGNS = (
+    # Varnish and Fastly say 0 of an answer just fetched, and of a copy a moment old
+    ("age|x-cache-hits", r"[1-9]"),
+    # this request, and the one that stored the answer
+    ("x-varnish", r"\d\s+\d"),
+    # RFC 9211: the cache had what it forwarded the request for
+    ("cache-status", r"\bfwd=(partial|request)\b"),
+    # the same, and X-Cache, X-Cache-Status, CF-Cache-Status, Akamai-Cache-Status, ...
+    (
+        r"([a-z]+-)*cache(-status|-lookup)?",
+        r"(?<![a-z])((refresh)?hit|stale|updating|expired|revalidated?|stored"
+        # Akamai: the copy was too old; Vercel: made ahead
+        r"|refresh_miss|prerender)(?![a-z]|-for-|=\?0)",
+    ),
+)
+PAUSE = 1.1  # seconds, after which a copy is of an age
 
 Fields = list[tuple[str, str]]
 Answer = tuple[int, Fields]
@@ -107,6 +124,8 @@ class Service:
         url = f"{self.root}{probe.target}{probe.query}"
         headers = self.headers.copy()
         headers.update(probe.headers)
+        # after what the user sends: one id for all would make each answer a copy
+        headers["X-Request-ID"] = str(uuid4())
         try:
             answer = self.pool.request(
                 probe.method,
@@ -137,14 +156,18 @@ def probe(
     :raises ProbeError: if no answer arrives.
     """
     found: dict[tuple[tuple[str, int], str], Finding] = {}
-    for asked in probes:
-        tell(asked)
+    seen: set[str] = set()
+    young: dict[tuple[str, ...], Probe] = {}
+    for asked in _again(probes, tell, young):
         status, fields = service.ask(asked)
+        if asked.method in SAFE and ("age", "0") in ((n.lower(), v) for n, v in fields):
+            young.setdefault((asked.method, asked.target, asked.query), asked)
         # a cache that may keep an answer says its age, which the app itself never does
         sent = [field for field in fields if field[0].lower() != "age"]
-        fact = kept(asked, status, fields) or storable(
+        fact = kept(asked, status, fields, seen) or storable(
             asked.method, status, sent, asked.policy
         )
+        seen |= request_ids(fields)
         if fact:
             # the same again, or with another query, is no other finding
             subject = f"'{asked.method} {asked.target}'"
@@ -153,7 +176,27 @@ def probe(
     return sorted(found.values())
 
 
-def kept(probe: Probe, status: int, fields: Fields) -> str:
+def _again(
+    probes: t.Iterable[Probe],
+    tell: t.Callable[[Probe], None],
+    young: t.Mapping[t.Any, Probe],
+) -> t.Iterator[Probe]:
+    """Yield the questions, and later once more those whose answer was of age 0."""
+    for asked in probes:
+        tell(asked)
+        yield asked
+    if young:
+        # an answer is of that age, and so is a copy, but not for longer than a second
+        sleep(PAUSE)
+        yield from tuple(young.values())
+
+
+def request_ids(fields: Fields) -> set[str]:
+    """Return the ids of the request that an answer was made for, if it says them."""
+    return {value for name, value in fields if name.lower() == "x-request-id" and value}
+
+
+def kept(probe: Probe, status: int, fields: Fields, seen: t.Set[str]) -> str:
     """Return what says that a cache gave or kept an answer against its policy."""
     if (
         probe.policy not in {"no-store", "undeclared"}
@@ -161,24 +204,23 @@ def kept(probe: Probe, status: int, fields: Fields) -> str:
         and str(status) in STORABLE
     ):
         return ""
-    for name, value in fields:
-        if _from_cache(name.lower(), value):
-            via = [v for n, v in fields if n.lower() in {"via", "x-served-by"}]
-            through = f", via {', '.join(map(repr, via))}" if via else ""
-            return f"a cache answered, {name} is {value!r}{through}"
-    return ""
+    signs = [f"{name} is {value!r}" for name, value in fields if _says_so(name, value)]
+    # no request is given the id of another, but Date may be the proxy's own
+    if request_ids(fields) & seen:
+        signs.append("X-Request-ID is that of an earlier answer")
+    if not signs:
+        return ""
+    via = [v for n, v in fields if n.lower() in {"via", "x-served-by"}]
+    through = f", via {', '.join(map(repr, via))}" if via else ""
+    return f"a cache kept a copy, {signs[0]}{through}"
 
 
-def _from_cache(name: str, value: str) -> bool:
-    if name == "age":
-        return True
-    if name == "x-varnish":  # this request, and the one that stored the answer
-        return len(value.split()) > 1
-    if name == "x-cache-hits":
-        return re.search(r"[1-9]", value) is not None
-    if CACHE_FIELD.fullmatch(name):
-        return HIT.search(value) is not None
-    return False
+def _says_so(name: str, value: str) -> bool:
+    return any(
+        re.fullmatch(field, name, re.IGNORECASE)
+        and re.search(sign, value, re.IGNORECASE)
+        for field, sign in SIGNS
+    )
 
 
 def probes(

@@ -107,14 +107,15 @@ def storable(
         return ""
     if status == 304:
         return "a 304 keeps the copy of a client alive"
-    for field in NO_STORE:
-        if fields.count(field) != 1:
-            name = field[0]
-            values = [value for other, value in fields if other.lower() == name.lower()]
+    for name, text in NO_STORE:
+        # proxies and HTTP/2 write names in lower case
+        values = [value for other, value in fields if other.lower() == name.lower()]
+        if values != [text]:
             return f"{name} is {', '.join(map(repr, values)) or 'missing'}"
+    sent = {(name.lower(), text) for name, text in (*NO_STORE, *CDN)}
     # an ETag alone is for If-Match: a condition on it never gets past the guard
     for name, value in fields:
-        if (name, value) not in {*NO_STORE, *CDN} and name.lower() != "etag":
+        if (name.lower(), value) not in sent and name.lower() != "etag":
             return f"{name} is {value!r}"
     return ""
 
