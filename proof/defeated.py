@@ -30,8 +30,6 @@ NGINX = """\
             proxy_pass http://{host}:{upstream};
             proxy_cache proof;
             proxy_cache_valid 200 1h;
-            # nginx says nothing by itself
-            add_header X-Cache-Status $upstream_cache_status always;
             {setting}
         }}
     }}"""
@@ -95,9 +93,6 @@ backend service
     server service {host}:{upstream}
 """
 MODULES = "/usr/lib/apache2/modules"
-# what the probe takes for a finding though it is none: Varnish says Age: 0 of every
-# answer, HAProxy writes names in lower case
-MISJUDGED = {"varnish", "haproxy"}
 
 
 class Product(NamedTuple):
@@ -166,7 +161,7 @@ def judge(row: Row, kept: int, found: int) -> None:
     assert row.guarded is not None and row.control is not None
     if row.guarded.stale:
         row.fail("the list is stale without the setting.")
-    if bool(kept) != (row.client in MISJUDGED):
+    if kept:
         row.fail(f"the probe finds {kept} without the setting.")
     if not row.control.stale:
         row.fail("the list is not stale, so the setting shows nothing.")

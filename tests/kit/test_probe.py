@@ -153,8 +153,8 @@ def test_plain_app_is_found_by_every_exit(probe: t.Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "fact"),
     [
-        ({"Age": "0"}, "a cache answered, Age is '0'"),
-        ({"X-Cache": "HIT"}, "a cache answered, X-Cache is 'HIT'"),
+        ({"Age": "1"}, "a cache kept a copy, Age is '1'"),
+        ({"X-Cache": "HIT"}, "a cache kept a copy, X-Cache is 'HIT'"),
         ({"X-Cache": "RefreshHit from cloudfront"}, "X-Cache is 'RefreshHit"),
         ({"X-Cache": "TCP_HIT from a"}, "X-Cache is 'TCP_HIT"),
         ({"X-Cache-Hits": "0, 1"}, "X-Cache-Hits is '0, 1'"),

@@ -152,7 +152,7 @@ def probe(
 
     :param service: the service.
     :param probes: the questions, in this order.
-    :param tell: called before each.
+    :param tell: called before each, but not as it is asked again.
     :raises ProbeError: if no answer arrives.
     """
     found: dict[tuple[tuple[str, int], str], Finding] = {}
@@ -196,7 +196,7 @@ def request_ids(fields: Fields) -> set[str]:
     return {value for name, value in fields if name.lower() == "x-request-id" and value}
 
 
-def kept(probe: Probe, status: int, fields: Fields, seen: t.Set[str]) -> str:
+def kept(probe: Probe, status: int, fields: Fields, seen: set[str]) -> str:
     """Return what says that a cache gave or kept an answer against its policy."""
     if (
         probe.policy not in {"no-store", "undeclared"}

@@ -110,7 +110,7 @@ def storable(
     for name, text in NO_STORE:
         # proxies and HTTP/2 write names in lower case
         values = [value for other, value in fields if other.lower() == name.lower()]
-        if values != [text]:
+        if values.count(text) != 1:
             return f"{name} is {', '.join(map(repr, values)) or 'missing'}"
     sent = {(name.lower(), text) for name, text in (*NO_STORE, *CDN)}
     # an ETag alone is for If-Match: a condition on it never gets past the guard
