@@ -131,7 +131,7 @@ def show_kept(
 
     Asks for every route of the app, for paths that it has not and with methods that it
     does not take, through whatever stands before it, and reports answers that may be
-    stored or that a cache gave. Sends GET, HEAD and OPTIONS, no credentials but those
+    stored or that a cache kept. Sends GET, HEAD and OPTIONS, no credentials but those
     in --header, and follows no redirect. Exits 1 if anything is reported and 2 if the
     service cannot be asked. Needs urllib3: pip install 'urllib3>=2'.
     """
