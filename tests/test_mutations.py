@@ -164,23 +164,29 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("guarded", "loose"),
+    ("file", "edits"),
     [
-        ("    def __call__(", "    def unused("),
-        ("        fields += self.fields\n", ""),
-        ("must-revalidate, ", ""),
-        ('"no-store, "', '"No-Store, "'),
+        (
+            "guard.py",
+            {
+                "    def __call__(": "    def unused(",
+                "exchange is None or exchange.entered is not None": "False",
+                "exchange.entered = self": "pass",
+            },
+        ),
+        ("policy.py", {", *self.fields]": "]"}),
+        ("policy.py", {"must-revalidate, ": ""}),
+        ("policy.py", {'"no-store, "': '"No-Store, "'}),
     ],
 )
-def test_nc008_tampered_kit(bake: Bake, guarded: str, loose: str) -> None:
+def test_nc008_tampered_kit(bake: Bake, file: str, edits: dict[str, str]) -> None:
     project = bake()
-    kit = project.path / project.package / "nocache"
-    for path in (kit / "guard.py", kit / "policy.py"):
-        text = path.read_text("utf-8")
-        if guarded.startswith("    def __call__"):
-            text = text.replace("exchange is None or exchange.entered", "False")
-            text = text.replace("exchange.entered = True", "pass")
-        path.write_text(text.replace(guarded, loose), "utf-8", newline="\n")
+    path = project.path / project.package / "nocache" / file
+    text = path.read_text("utf-8")
+    for guarded, loose in edits.items():
+        assert guarded in text
+        text = text.replace(guarded, loose)
+    path.write_text(text, "utf-8", newline="\n")
 
     tests = project.run("python", "-m", "pytest", "-q", "tests/test_route_audit.py")
 
