@@ -19,6 +19,9 @@ from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
+from nocache.policy import FieldNames
+from nocache.policy import NO_STORE
+from nocache.policy import Policy
 
 from .wsgi import answer
 from .wsgi import assert_not_stored
@@ -511,3 +514,16 @@ def test_api_blueprint_is_a_blueprint_otherwise(app: NoCacheFlask) -> None:
 
     assert answer(app, "/api/items/7").body == b"7"
     assert answer(app, "/api/items/7", "DELETE").status == 405
+
+
+def test_field_names_that_an_app_makes_up_stay_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = FieldNames()
+    monkeypatch.setattr("nocache.policy.NAMES", names)
+    made = Policy("no-store")
+    for number in range(1100):
+        field = f"X-{number}", "1"
+        assert made.apply([field, ("ETAG", "1")]) == [field, *NO_STORE]
+    assert len(names) == 1000
+    assert len(made.harmless) < 1000

@@ -62,6 +62,7 @@ DECORATORS: dict[str, Callable[[t.Any], t.Any]] = {
     "hides": hides,
 }
 HEADERS = [
+    ("Nocache-Stamp", ""),
     ("Cache-Control", "public, max-age=600"),
     ("cache-control", "s-maxage=600"),
     ("Cache-Control ", "immutable"),
@@ -260,10 +261,8 @@ def leave(stack: Stack, shared: Response) -> t.Any:
 
 
 def conditional(response: Response) -> Response:
-    if response.status_code == 200:
-        response.add_etag()
-        response.make_conditional(request)
-    return response
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 def broken() -> Iterator[str]:
