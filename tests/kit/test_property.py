@@ -262,7 +262,8 @@ def leave(stack: Stack, shared: Response) -> t.Any:
 
 def conditional(response: Response) -> Response:
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def broken() -> Iterator[str]:
