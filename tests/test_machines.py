@@ -129,8 +129,10 @@ def test_inside_a_larger_repository(
 
 @pytest.mark.slow
 def test_no_network_after_setup(bake: Bake, machine: Machine) -> None:
-    offline = namespace("-n")
-    project, environ = bake(), machine("make", "uv", "unshare", *COMMITS)
+    # the service's tests talk to gunicorn on 127.0.0.1
+    loopback = ["sh", "-ec", 'ip link set lo up && exec "$@"', "sh"]
+    offline = [*namespace("-n"), *loopback]
+    project, environ = bake(), machine("make", "uv", "unshare", "ip", *COMMITS)
     run(project, "make", "setup", **environ)
 
     run(project, *offline, *GATE, **environ)
