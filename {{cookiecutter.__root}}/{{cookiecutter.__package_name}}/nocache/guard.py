@@ -42,7 +42,6 @@ class NoCacheFlask(Flask):
         super().__init__(*args, **kwargs)
         # the prefixes below which every route has to be on an ApiBlueprint
         self.extensions["nocache"] = set[str]()
-        self.config.setdefault("NOCACHE_CDN_HEADERS", False)
         self.cli.add_command(commands)
 
     def add_url_rule(
@@ -130,7 +129,7 @@ def guard(
                     " which keeps the copy of a client alive, but no @cacheable view"
                     " gave that answer."
                 )
-            if app.config["NOCACHE_CDN_HEADERS"]:
+            if app.config.get("NOCACHE_CDN_HEADERS"):
                 fields += CDN
         # servers take exc_info for the sign that an answer is being replaced
         replaced = exc_info if started else None

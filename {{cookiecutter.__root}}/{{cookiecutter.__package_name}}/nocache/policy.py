@@ -442,6 +442,7 @@ def _stamp(exchange: Exchange, rv: R) -> R:
     if policy is None or app is None:
         return rv
     answer = app.make_response(t.cast("t.Any", rv))
+    # Flask makes a new one for each static file too, and asks the conditions itself
     if type(rv) not in FRESH and policy.text != REVALIDATE:
         answer = _own(answer)
         if policy.storable and not _conclude(exchange, answer):
