@@ -688,6 +688,12 @@ def middleware_writes(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 
 
 @inside
+def middleware_starts_never(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
+    put_inside(app, lambda environ, start_response: [b"x"])
+    return to(), 500
+
+
+@inside
 def middleware_starts_late(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     def middleware(environ: t.Any, start_response: t.Any) -> Iterator[bytes]:
         start_response("200 OK", list(HOSTILE))
@@ -891,27 +897,69 @@ def test_failure_after_the_first_byte_breaks_the_answer_off(
 
 
 @pytest.mark.parametrize(
-    ("build", "expected"),
+    "build",
     [
-        (middleware_fails, [("500", None)]),
-        (middleware_fails_after_start, [("200", None), ("500", LookupError)]),
-        (generator_fails_before_the_first_byte, [("200", None), ("500", LookupError)]),
-        (middleware_starts_twice, [("200", None), ("203", LookupError)]),
+        middleware_fails,
+        middleware_fails_after_start,
+        middleware_starts_twice,
+        generator_fails_before_the_first_byte,
     ],
+    ids=lambda build: build.__name__,
 )
-def test_replaced_answer_reaches_the_server_with_its_cause(
-    app: NoCacheFlask, build: Case, expected: list[t.Any]
-) -> None:
+def test_server_hears_of_one_answer_alone(app: NoCacheFlask, build: Case) -> None:
+    # gunicorn would send the fields of the first beside those of the second
+    _, status = build(app)
+    seen: list[t.Any] = []
+
+    def start_response(*args: t.Any) -> t.Any:
+        seen.append(args)
+
+    list(app(environ_of(), start_response))
+
+    [(line, _, exc_info)] = seen
+    assert (line[:3], exc_info) == (str(status), None)
+
+
+def test_answer_that_the_server_refuses_is_replaced(app: NoCacheFlask) -> None:
     # by exc_info a server that has sent the headers knows that it is too late
-    build(app)
+    app.get("/")(lambda: reply(("X-Name", "\u2192")))
     seen: list[t.Any] = []
 
     def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
         seen.append((status[:3], exc_info and exc_info[0]))
+        str(headers).encode("latin-1")
 
     list(app(environ_of(), start_response))
 
-    assert seen == expected
+    assert seen == [("200", None), ("500", UnicodeEncodeError)]
+
+
+def test_answer_cannot_be_replaced_once_it_has_begun(app: NoCacheFlask) -> None:
+    def middleware(environ: t.Any, start_response: t.Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"x"
+        try:
+            fail()
+        except LookupError as e:
+            start_response("500 X", [], (LookupError, e, e.__traceback__))
+
+    put_inside(app, middleware)
+
+    with pytest.raises(LookupError):
+        answer(app)
+
+
+@pytest.mark.parametrize("late", ["start", "write"])
+def test_app_that_breaks_wsgi_in_its_body_is_told(app: NoCacheFlask, late: str) -> None:
+    def middleware(environ: t.Any, start_response: t.Any) -> Iterator[bytes]:
+        write = start_response("200 OK", [])
+        yield b"x"
+        write(b"y") if late == "write" else start_response("200 OK", [])
+
+    put_inside(app, middleware)
+
+    with pytest.raises(AssertionError, match="begun|write"):
+        answer(app)
 
 
 def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
@@ -1067,8 +1115,8 @@ def test_304_of_a_view_is_logged_with_the_request(
 
     answer(app)
 
-    assert "GET / answered 304" in caplog.text
-    assert "@cacheable" in caplog.text
+    assert "Exception on / [GET]" in caplog.text
+    assert "304 keeps the copy of a client alive, but no @cacheable" in caplog.text
 
 
 def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:

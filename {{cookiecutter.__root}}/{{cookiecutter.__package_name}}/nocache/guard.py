@@ -3,20 +3,26 @@ from __future__ import annotations
 import functools
 import sys
 import typing as t
-from itertools import chain
 
 from flask import Flask
+from flask import Request
+from flask import request
+from flask import Response as FlaskResponse
 
 from .cli import commands
 from .policy import CDN
 from .policy import EXCHANGE
-from .policy import Exchange
-from .policy import Fields
 from .policy import NOCACHE
+from .policy import on_api
 from .policy import overridden
 from .policy import Policy
+from .policy import policy_of
 from .policy import STATIC
 from .policy import withhold
+from .response import begin
+from .response import closer
+from .response import Response
+from .response import Whole
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -25,10 +31,10 @@ if t.TYPE_CHECKING:
 
 STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
 ERROR = b"Internal Server Error\n"
-ERROR_FIELDS = (
+ERROR_FIELDS = [
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Content-Length", str(len(ERROR))),
-)
+]
 
 
 class NoCacheFlask(Flask):
@@ -37,6 +43,8 @@ class NoCacheFlask(Flask):
     Set ``NOCACHE_CDN_HEADERS`` to send the fields that only a CDN reads as well.
     Nothing turns the guard off.
     """
+
+    response_class: type[FlaskResponse] = Response
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,11 +86,111 @@ class NoCacheFlask(Flask):
         return Flask.wsgi_app(self, environ, start_response)
 
 
-class Body(chain[bytes]):
-    """A body whose first chunk has been taken from it already."""
+class Exchange:
+    """One request on its way through the guard.
 
-    __slots__ = ("close",)
-    close: t.Callable[[], None]
+    The app inside is given :meth:`start` for the server's start_response, which is
+    called once, as the first byte is there. In the environment a declared view finds
+    the conditions that were withheld, and leaves its policy and the stamp of its answer.
+    Where the exchange or the stamp gets lost, nothing is stored.
+
+    :param app: whose configuration to use.
+    :param server: the server's start_response.
+    :param method: as the client and its caches know it; middleware may override it.
+    """
+
+    __slots__ = (
+        "app",
+        "begun",
+        "entered",
+        "fields",
+        "method",
+        "policy",
+        "server",
+        "stamp",
+        "status",
+        "withheld",
+        "write",
+    )
+
+    def __init__(self, app: Flask, server: StartResponse, method: str):
+        self.app = app
+        self.server: StartResponse | None = server
+        self.method = method
+        self.status = ""
+        self.begun = False
+        self.write: t.Callable[[bytes], object] | None = None
+        self.withheld: dict[str, t.Any] = {}
+        self.entered: Flask | None = None
+        self.policy: Policy | None = None
+        self.stamp: tuple[str, str] | None = None
+
+    def start(self, status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
+        """Take the status and headers of an answer, which replace those taken before.
+
+        :raises Exception: that of `exc_info`, if the answer has begun; PEP 3333.
+        """
+        if self.begun:
+            raise exc_info[1] if exc_info else AssertionError("the answer has begun")
+        policy = NOCACHE
+        if self.stamp is not None and self.stamp in headers:
+            at = headers.index(self.stamp)
+            headers = headers[:at] + headers[at + 1 :]
+            if self.policy is not None and self.policy.admits(
+                self.method, status, headers
+            ):
+                policy = self.policy
+        fields = policy.apply(headers)
+        if len(fields) < len(headers) + len(policy.fields) and overridden.receivers:
+            self._report(policy.overrides(headers))
+        if not policy.storable:
+            if "304" <= status < "305":
+                raise RuntimeError(
+                    "A 304 keeps the copy of a client alive, but no @cacheable view gave"
+                    " that answer."
+                )
+            if self.app.config.get("NOCACHE_CDN_HEADERS"):
+                fields += CDN
+        self.status, self.fields = status, fields
+        return self
+
+    def begin(self, exc_info: t.Any = None) -> t.Any:
+        """Give the server what was taken, and return its write().
+
+        :param exc_info: why it replaces what the server would not take.
+        """
+        if self.server is None or not self.status:
+            raise AssertionError("start_response was not called, PEP 3333")
+        self.begun = True
+        return self.server(self.status, self.fields, exc_info)
+
+    def __call__(self, data: bytes) -> None:
+        """Send bytes ahead of the body, as the write() of PEP 3333 does."""
+        if not self.begun:
+            self.write = self.begin()
+        if self.write is None:
+            raise AssertionError("write() was called from the body, PEP 3333")
+        self.write(data)
+
+    def declared(self, asked: Request) -> Policy | None:
+        """Return the policy of the view registered for a request.
+
+        :param asked: the request, perhaps to another app inside of the one entered.
+        """
+        app, rule = self.entered, asked.url_rule
+        if app is None or rule is None:
+            return None
+        policy = policy_of(app.view_functions.get(rule.endpoint))
+        if policy is not None and policy.storable and "." in rule.endpoint:
+            return None if on_api(app, asked.blueprints) else policy
+        return policy
+
+    def _report(self, fields: list[str]) -> None:
+        if fields:
+            # middleware answers without a request, or within that of another app
+            own = request and request.environ.get(EXCHANGE) is self
+            endpoint = request.endpoint if own else None
+            overridden.send(self.app, endpoint=endpoint, fields=fields)
 
 
 def guard(
@@ -98,78 +206,42 @@ def guard(
     :param environ: the request; the conditions that can end in a 304 leave it.
     :param start_response: the server's.
     """
-    exchange = environ[EXCHANGE] = Exchange()
+    method = environ["REQUEST_METHOD"]
+    exchange = environ[EXCHANGE] = Exchange(app, start_response, method)
     if (
         "HTTP_IF_NONE_MATCH" in environ
         or "HTTP_IF_MODIFIED_SINCE" in environ
         or "HTTP_IF_RANGE" in environ
     ):
         exchange.withheld = withhold(environ)
-    # as the client and its caches know it; middleware may override it further in
-    method = environ["REQUEST_METHOD"]
-    started = False
-
-    def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
-        nonlocal started
-        policy, stamp = NOCACHE, exchange.stamp
-        if stamp is not None and stamp in headers:
-            at = headers.index(stamp)
-            headers = headers[:at] + headers[at + 1 :]
-            if exchange.policy is not None and exchange.policy.admits(
-                method, status, headers
-            ):
-                policy = exchange.policy
-        fields = policy.apply(headers)
-        if len(fields) < len(headers) + len(policy.fields):
-            _report(app, environ, policy, headers)
-        if not policy.storable:
-            if status[:3] == "304":
-                raise RuntimeError(
-                    f"{method} {environ.get('PATH_INFO')} answered 304,"
-                    " which keeps the copy of a client alive, but no @cacheable view"
-                    " gave that answer."
-                )
-            if app.config.get("NOCACHE_CDN_HEADERS"):
-                fields += CDN
-        # servers take exc_info for the sign that an answer is being replaced
-        replaced = exc_info if started else None
-        started = True
-        return start_response(status, fields, replaced)
-
     body: t.Iterable[bytes] = ()
-    chunks: t.Iterator[bytes] = iter(())
-    first: bytes | None = None
     try:
-        body = application(environ, start)
+        body = application(environ, exchange.start)
         # servers look for their own wrapper, to send the file without reading it
-        if type(body) is environ.get("wsgi.file_wrapper"):
-            return body
-        # no header leaves before the first byte: until then a failure can be answered
-        chunks = iter(body)
-        while (first := next(chunks, None)) == b"":
-            pass
+        if type(body) in (Whole, environ.get("wsgi.file_wrapper")):
+            answer = body
+        else:
+            answer = begin(body)
+        if not exchange.begun:
+            exchange.begin()
     except Exception:
+        close = closer(body)
         propagate = app.config["PROPAGATE_EXCEPTIONS"]
-        if propagate or (propagate is None and (app.testing or app.debug)):
-            getattr(body, "close", _nothing)()
+        if propagate is None:
+            propagate = app.testing or app.debug
+        # and what was written has left
+        if propagate or exchange.write is not None:
+            close()
             raise
         path = environ.get("PATH_INFO")
         app.logger.error("Exception on %s [%s]", path, method, exc_info=True)
-        start("500 INTERNAL SERVER ERROR", ERROR_FIELDS, sys.exc_info())
-        chunks, first = iter(()), None if method == "HEAD" else ERROR
-    answer = Body((first,), chunks) if first else Body()
-    answer.close = getattr(body, "close", _nothing)
+        answer = Whole([] if method == "HEAD" else [ERROR])
+        answer.close = close
+        refused = sys.exc_info() if exchange.begun else None
+        exchange.begun = False
+        exchange.start("500 INTERNAL SERVER ERROR", ERROR_FIELDS)
+        exchange.begin(refused)
+    finally:
+        # a server may be found from its start_response, and the environ from a server
+        exchange.server = None
     return answer
-
-
-def _report(
-    app: Flask, environ: WSGIEnvironment, policy: Policy, headers: Fields
-) -> None:
-    if overridden.receivers and (fields := policy.overrides(headers)):
-        # what a request context would tell; middleware answers without one
-        request = environ.get("werkzeug.request")
-        endpoint = getattr(request, "endpoint", None)
-        overridden.send(app, endpoint=endpoint, fields=fields)
-
-
-def _nothing() -> None: ...

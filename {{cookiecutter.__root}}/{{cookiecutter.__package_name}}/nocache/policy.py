@@ -6,7 +6,6 @@ import inspect
 import typing as t
 from copy import copy
 from random import getrandbits
-from types import MappingProxyType
 
 from blinker import signal
 from flask import after_this_request
@@ -18,6 +17,9 @@ from flask import Response
 from flask.sansio.app import App
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
+
+if t.TYPE_CHECKING:
+    from .guard import Exchange
 
 P = t.ParamSpec("P")
 R = t.TypeVar("R")
@@ -159,35 +161,6 @@ class Policy:
             and name != STAMP
             and (name, value) not in self.fields
         ]
-
-
-class Exchange:
-    """What the guard and a declared view tell each other during one request.
-
-    The guard leaves the conditions that it withheld, and the app as it is entered; the
-    view that answers leaves its policy and the stamp of its answer. Where these get lost,
-    nothing is stored.
-    """
-
-    policy: Policy | None = None
-    stamp: tuple[str, str] | None = None
-    withheld: t.Mapping[str, t.Any] = MappingProxyType({})
-    entered: Flask | None = None
-
-    def declared(self, asked: Request) -> Policy | None:
-        """Return the policy of the view registered for a request.
-
-        :param asked: the request, perhaps to another app inside of the one entered.
-        """
-        app, rule = self.entered, asked.url_rule
-        if app is None or rule is None:
-            return None
-        policy: Policy | None = getattr(
-            app.view_functions.get(rule.endpoint), POLICY, None
-        )
-        if policy is not None and policy.storable and "." in rule.endpoint:
-            return None if on_api(app, asked.blueprints) else policy
-        return policy
 
 
 NOCACHE = Policy("no-store")
@@ -385,8 +358,11 @@ def _protect(policy: Policy) -> Exchange | None:
         after_this_request(functools.partial(_harden, policy))
         return None
     # what is declared no-store further out or in stays so
-    exchange.policy = policy if policy is exchange.declared(asked) else None
-    return exchange if policy is NOCACHE_ETAG else None
+    exchange.policy = None
+    if policy is NOCACHE or policy is not exchange.declared(asked):
+        return None
+    exchange.policy = policy
+    return exchange
 
 
 def _harden(policy: Policy, response: Response) -> Response:

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import gc
+import typing as t
+import weakref
+from collections.abc import Callable
+
+import flask
+import pytest
+from flask import jsonify
+from nocache import NoCacheFlask
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from .wsgi import answer
+from .wsgi import assert_not_stored
+from .wsgi import environ_of
+
+
+class Own(flask.Response):
+    pass
+
+
+def body_of(app: NoCacheFlask, method: str = "GET") -> t.Any:
+    return app(environ_of("/", method), started)
+
+
+def started(*args: t.Any) -> t.Any:
+    """Take an answer as a server does."""
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda: "x",
+        lambda: {"x": 1},
+        lambda: jsonify([1]),
+        lambda: flask.make_response("x", 201),
+        lambda: flask.redirect("/elsewhere"),
+        lambda: ("x", 404),
+    ],
+    ids=["text", "json", "jsonify", "created", "redirect", "error"],
+)
+def test_body_that_is_all_there_goes_whole(
+    app: NoCacheFlask, view: Callable[[], t.Any]
+) -> None:
+    app.add_url_rule("/", "page", view)
+
+    body = body_of(app)
+
+    assert isinstance(body, list)
+    assert [type(chunk) for chunk in body] == [bytes]
+    assert answer(app).body == b"".join(body)
+
+
+@pytest.mark.parametrize(
+    ("view", "method"),
+    [
+        (lambda: iter(["x"]), "GET"),
+        (lambda: "x", "HEAD"),
+        (lambda: ("x", 204), "GET"),
+        (lambda: Own("x"), "GET"),
+        (lambda: flask.Response("x"), "GET"),
+    ],
+    ids=["stream", "head", "no-content", "own-class", "flask's-class"],
+)
+def test_other_body_stays_what_it_is_in_flask(
+    app: NoCacheFlask, view: Callable[[], t.Any], method: str
+) -> None:
+    plain = flask.Flask("plain")
+    for each in (plain, app):
+        each.add_url_rule("/", "page", view)
+
+    assert not isinstance(body_of(app, method), list)
+    guarded, bare = answer(app, "/", method), answer(plain, "/", method)
+    assert (guarded.status, guarded.body) == (bare.status, bare.body)
+    assert_not_stored(guarded)
+
+
+@pytest.mark.parametrize("made", [Own, flask.Response])
+def test_response_of_a_view_keeps_its_class(
+    app: NoCacheFlask, made: type[flask.Response]
+) -> None:
+    shared = made("x")
+    classes: list[type] = []
+    app.add_url_rule("/", "page", lambda: shared)
+    app.after_request(lambda response: classes.append(type(response)) or response)  # type: ignore[func-returns-value]
+
+    assert answer(app).body == b"x"
+    assert classes == [made]
+    assert type(shared) is made
+
+
+def test_response_of_werkzeug_becomes_one_of_flask(app: NoCacheFlask) -> None:
+    app.add_url_rule("/", "page", lambda: WerkzeugResponse("x"))
+    kinds: list[bool] = []
+    app.after_request(
+        lambda r: kinds.append(isinstance(r, flask.Response)) or r  # type: ignore[func-returns-value]
+    )
+
+    assert answer(app).body == b"x"
+    assert kinds == [True]
+
+
+def test_whole_body_is_closed_once(app: NoCacheFlask) -> None:
+    closed: list[str] = []
+
+    def view() -> flask.Response:
+        response = jsonify({})
+        response.call_on_close(lambda: closed.append("x"))
+        return response
+
+    app.add_url_rule("/", "page", view)
+
+    body = body_of(app)
+    assert closed == []
+    body.close()
+    assert closed == ["x"]
+
+
+def test_text_that_cannot_be_sent_is_a_500(app: NoCacheFlask) -> None:
+    app.add_url_rule("/", "page", lambda: app.response_class(["\ud800"]))
+
+    got = answer(app)
+
+    assert got.status == 500
+    assert_not_stored(got)
+
+
+def test_request_is_forgotten_without_the_garbage_collector(app: NoCacheFlask) -> None:
+    # a server's start_response may hold the environ, as waitress's does
+    class Input:
+        pass
+
+    def ask() -> weakref.ref[Input]:
+        environ = environ_of() | {"server.input": Input()}
+
+        def start_response(*args: t.Any) -> t.Any:
+            environ.get("server.input")
+
+        body: t.Any = app(environ, start_response)
+        body.close()
+        return weakref.ref(environ["server.input"])
+
+    app.add_url_rule("/", "page", lambda: "x")
+    ask()
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
