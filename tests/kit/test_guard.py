@@ -973,6 +973,34 @@ def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
         answer(app)
 
 
+def test_body_is_closed_where_written_bytes_have_left(app: NoCacheFlask) -> None:
+    closed: list[str] = []
+
+    class Body:
+        close = staticmethod(lambda: closed.append("x"))
+        __iter__ = fail
+
+    def middleware(environ: t.Any, start_response: t.Any) -> Body:
+        start_response("200 OK", [])(b"x")
+        return Body()
+
+    put_inside(app, middleware)
+
+    with pytest.raises(LookupError):
+        answer(app)
+    assert closed == ["x"]
+
+
+def test_app_that_never_answers_is_told(
+    app: NoCacheFlask, caplog: pytest.LogCaptureFixture
+) -> None:
+    middleware_starts_never(app)
+
+    answer(app)
+
+    assert "start_response was not called" in caplog.text
+
+
 @pytest.mark.parametrize("path", ["/static/page.css", "/file"])
 def test_file_is_left_to_the_servers_wrapper(app: NoCacheFlask, path: str) -> None:
     app.get("/file")(lambda: send_file("static/page.css"))
