@@ -195,7 +195,8 @@ def _route_findings(app: Flask, surveyed: list[_Surveyed]) -> t.Iterator[Finding
     prefixes = sorted(filter(None, app.extensions.get("nocache", ())))
     for route, view, policy, api, redirect in surveyed:
         where, subject = (route.file, route.line), f"'{route.endpoint}'"
-        lost = list(_lost(view, route.methods, effective))
+        inside = list(_inside(view))
+        lost = list(_lost(view, inside, route.methods, effective))
         for fact, place in lost:
             yield finding("NC006", place or where, subject, fact)
         if policy is not None and policy.storable and policy.text != REVALIDATE:
@@ -210,15 +211,15 @@ def _route_findings(app: Flask, surveyed: list[_Surveyed]) -> t.Iterator[Finding
         elif policy is None and not (api or redirect or lost):
             yield finding("NC001", where, subject)
         if api or policy is None or not policy.storable:
-            for fact in _server_caches(view):
+            for fact in _server_caches(inside):
                 yield finding("NC009", where, subject, fact)
 
 
 def _lost(
-    view: t.Any, methods: t.Iterable[str], effective: set[int]
+    view: t.Any, inside: list[t.Any], methods: t.Iterable[str], effective: set[int]
 ) -> t.Iterator[tuple[str, tuple[str, int] | None]]:
     """Yield what was declared for a view but does not reach the route."""
-    for function in _inside(view):
+    for function in inside:
         for policy in getattr(function, TRACES, ()):
             if id(policy) not in effective:
                 fact = "has a @cacheable above its route or lost in a decorator"
@@ -252,8 +253,7 @@ def _inside(view: t.Any) -> t.Iterator[t.Any]:
                     todo.append(cell.cell_contents)
 
 
-def _server_caches(view: t.Any) -> list[str]:
-    inside = list(_inside(view))
+def _server_caches(inside: list[t.Any]) -> list[str]:
     return sorted(
         {
             name
