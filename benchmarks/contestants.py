@@ -61,6 +61,10 @@ def service(app: Flask, decorate: Decorator = plain) -> Flask:
     def items() -> dict[str, t.Any]:
         return ITEMS
 
+    @app.get("/own")
+    def own() -> Response:
+        return Response(b"x" * 64, mimetype="text/plain")
+
     @app.get("/stream")
     def stream() -> Response:
         def blocks() -> Iterator[bytes]:
@@ -105,6 +109,12 @@ def cdn_app() -> Flask:
     app = guarded_app()
     app.config["NOCACHE_CDN_HEADERS"] = True
     return app
+
+
+def declared_app() -> Flask:
+    kit = load_kit()
+    app = kit.NoCacheFlask("declared", root_path=str(HERE))
+    return service(app, kit.nocache)
 
 
 def cacheable_app() -> Flask:
@@ -232,7 +242,8 @@ CONTESTS = {
         {
             **THREE,
             "guard, CDN fields": cdn_app,
-            "guard, cacheable": cacheable_app,
+            "guard, @nocache": declared_app,
+            "guard, @cacheable": cacheable_app,
             "cache_control by hand": by_hand_app,
             "after_request header": after_request_app,
             "article's decorator": article_app,
@@ -240,6 +251,7 @@ CONTESTS = {
             "Flask-Talisman": talisman_app,
         },
     ),
+    "flask.Response": Contest("/own", "200", THREE),
     "404": Contest("/nowhere", "404", THREE),
     "static file": Contest("/static/page.css", "200", THREE),
     "stream of 1 MB": Contest("/stream", "200", THREE),

@@ -206,6 +206,7 @@ Time is the median of {ROUNDS} rounds, in which all take turns, each in a proces
 Instructions are counted by callgrind over {REQUESTS} requests.
 The floor is a hand-written WSGI app that appends the guard's three fields to bare Flask.
 The static file and the cacheable route are stored by caches, with fewer fields to write.
+Where Flask makes the response, the guard gives the server the body as a list, which is cheaper than bare Flask's iterator; where a view returns a `flask.Response` it takes the first chunk itself.
 The service is the baked one, silent with `observability.py` taken out; its log goes to /dev/null.
 What it tells is told once the answer is out."""
 THROUGHPUT_TEXT = """

@@ -90,6 +90,20 @@ def test_response_of_a_view_keeps_its_class(
     assert type(shared) is made
 
 
+def test_response_class_of_another_flask_stays() -> None:
+    class Theirs(flask.Flask):
+        response_class = Own
+
+    class App(NoCacheFlask, Theirs):
+        pass
+
+    app = App("app")
+    app.add_url_rule("/", "page", lambda: "x")
+
+    assert app.response_class is Own
+    assert_not_stored(answer(app))
+
+
 def test_response_of_werkzeug_becomes_one_of_flask(app: NoCacheFlask) -> None:
     app.add_url_rule("/", "page", lambda: WerkzeugResponse("x"))
     kinds: list[bool] = []

@@ -44,10 +44,11 @@ class NoCacheFlask(Flask):
     Nothing turns the guard off.
     """
 
-    response_class: type[FlaskResponse] = Response
-
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
+        # a class of their own, the app's or that of another Flask beside it, stays
+        if self.response_class is FlaskResponse:
+            self.response_class = Response
         # the prefixes below which every route has to be on an ApiBlueprint
         self.extensions["nocache"] = set[str]()
         self.cli.add_command(commands)
