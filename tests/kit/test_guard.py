@@ -1331,6 +1331,19 @@ def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
     assert_not_stored(answer(retrying, "/nowhere"))
 
 
+def test_environ_that_came_back_before_the_app_is_guarded_again(
+    app: NoCacheFlask,
+) -> None:
+    inner = app.wsgi_app
+    put_inside(app, raw())
+
+    def falling_back(environ: t.Any, start_response: t.Any) -> t.Any:
+        list(app(environ, started))
+        return inner(environ, start_response)
+
+    assert_not_stored(answer(falling_back, "/nowhere"))
+
+
 def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
     app: NoCacheFlask,
 ) -> None:

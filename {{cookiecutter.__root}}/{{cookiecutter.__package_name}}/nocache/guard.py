@@ -80,7 +80,7 @@ class NoCacheFlask(Flask):
         # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
         # middleware may come in twice with one environ: only the first was guarded
         exchange = environ.get(EXCHANGE)
-        if exchange is None or exchange.entered is not None:
+        if exchange is None or exchange.entered is not None or exchange.server is None:
             inner = functools.partial(NoCacheFlask.wsgi_app, self)
             return guard(self, inner, environ, start_response)
         exchange.entered = self
