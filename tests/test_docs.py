@@ -52,6 +52,17 @@ def test_readme_finding_is_worded_as_printed() -> None:
         assert text in catalogue
 
 
+def test_readme_counts_exits_and_extensions() -> None:
+    guard = (ROOT / "tests" / "kit" / "test_guard.py").read_text("utf-8")
+    works_with = (ROOT / "docs" / "works-with.md").read_text("utf-8")
+    exits = len(re.findall(r"^@(?:case|inside)$", guard, re.MULTILINE))
+    # the first row names the columns
+    extensions = len(re.findall(r"^\| [^-|]", works_with, re.MULTILINE)) - 1
+
+    assert f"through {exits} exits" in README
+    assert f"{extensions} [extensions]" in README
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/caching.md"])
 def test_headers_are_shown_as_sent(baked: Project, document: str) -> None:
     shown = README if document == "README.md" else baked.read(document)
