@@ -104,6 +104,19 @@ def test_response_class_of_another_flask_stays() -> None:
     assert_not_stored(answer(app))
 
 
+def test_response_class_below_the_apps_converts_as_in_flask(app: NoCacheFlask) -> None:
+    class Below(app.response_class):  # type: ignore[name-defined, misc]
+        pass
+
+    app.response_class = Below
+    classes: list[type] = []
+    app.after_request(lambda r: classes.append(type(r)) or r)  # type: ignore[func-returns-value]
+    app.add_url_rule("/", "page", lambda: flask.Response("x"))
+
+    assert answer(app).body == b"x"
+    assert classes == [Below]
+
+
 def test_response_of_werkzeug_becomes_one_of_flask(app: NoCacheFlask) -> None:
     app.add_url_rule("/", "page", lambda: WerkzeugResponse("x"))
     kinds: list[bool] = []

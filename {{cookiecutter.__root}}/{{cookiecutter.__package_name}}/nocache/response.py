@@ -47,7 +47,9 @@ def _nothing() -> None: ...
 class _AnyResponse(type):
     # Flask converts what is no instance of the app's class; its own need not change
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, flask.Response)
+        if cls is Response:
+            return isinstance(instance, flask.Response)
+        return super().__instancecheck__(instance)
 
 
 class Response(flask.Response, metaclass=_AnyResponse):
