@@ -10,7 +10,6 @@ from random import getrandbits
 from blinker import signal
 from flask import after_this_request
 from flask import Blueprint
-from flask import Flask
 from flask import Request
 from flask import request
 from flask import Response
