@@ -19,8 +19,8 @@ from .policy import Policy
 from .policy import policy_of
 from .policy import STATIC
 from .policy import withhold
-from .response import begin
 from .response import closer
+from .response import read_ahead
 from .response import Response
 from .response import Whole
 
@@ -222,7 +222,7 @@ def guard(
         if type(body) in (Whole, environ.get("wsgi.file_wrapper")):
             answer = body
         else:
-            answer = begin(body)
+            answer = read_ahead(body)
         if not exchange.begun:
             exchange.begin()
     except Exception:

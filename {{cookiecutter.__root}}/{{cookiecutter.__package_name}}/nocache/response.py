@@ -23,7 +23,7 @@ class Begun(chain[bytes]):
     close: t.Callable[[], None]
 
 
-def begin(body: t.Iterable[bytes]) -> Begun:
+def read_ahead(body: t.Iterable[bytes]) -> Begun:
     """Read a body up to its first byte, before which no header leaves a server."""
     chunks = iter(body)
     for chunk in chunks:
