@@ -35,6 +35,12 @@ def heard(app: NoCacheFlask) -> Iterator[Heard]:
         yield heard
 
 
+def expired(environ: t.Any, start_response: t.Any) -> list[bytes]:
+    """Answer as middleware does, without a request."""
+    start_response("200 OK", [("Expires", "0")])
+    return [b"x"]
+
+
 def with_fields(*fields: tuple[str, str]) -> View:
     return lambda: Response("x", headers=[*fields])
 
@@ -101,12 +107,18 @@ def test_overridden_is_not_sent_for_static_files(
 def test_overridden_has_no_endpoint_where_middleware_answers(
     app: NoCacheFlask, heard: Heard
 ) -> None:
-    def middleware(environ: t.Any, start_response: t.Any) -> list[bytes]:
-        start_response("200 OK", [("Expires", "0")])
-        return [b"x"]
-
-    setattr(app, "wsgi_app", middleware)  # noqa: B010
+    setattr(app, "wsgi_app", expired)  # noqa: B010
     assert_not_stored(answer(app))
+    assert heard == [(None, ["Expires"])]
+
+
+def test_overridden_has_no_endpoint_of_another_app(
+    app: NoCacheFlask, heard: Heard
+) -> None:
+    setattr(app, "wsgi_app", expired)  # noqa: B010
+    other = NoCacheFlask("other")
+    other.get("/")(lambda: answer(app).body)
+    assert answer(other).body == b"x"
     assert heard == [(None, ["Expires"])]
 
 

@@ -230,7 +230,7 @@ def guard(
         propagate = app.config["PROPAGATE_EXCEPTIONS"]
         if propagate is None:
             propagate = app.testing or app.debug
-        # and what was written has left
+        # after write() it is too late for another answer
         if propagate or exchange.write is not None:
             close()
             raise
