@@ -23,7 +23,7 @@ from nocache import ApiBlueprint
 from nocache import audit_app
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.wire import drive
+from nocache.audit.wire import drive
 
 from .oracle import keepers
 from .wsgi import Answer

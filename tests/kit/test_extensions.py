@@ -36,7 +36,7 @@ from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.wire import drive
+from nocache.audit.wire import drive
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise

@@ -13,9 +13,9 @@ from nocache import cacheable
 from nocache import guard
 from nocache import nocache
 from nocache import NoCacheFlask
+from nocache.audit.wire import drive
+from nocache.audit.wire import storable
 from nocache.policy import NOCACHE
-from nocache.wire import drive
-from nocache.wire import storable
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from .wsgi import guarded

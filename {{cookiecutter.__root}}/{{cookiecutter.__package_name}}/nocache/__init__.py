@@ -12,12 +12,12 @@ audit
     route with its policy and report what is declared wrongly or not at all.
 """
 
-from .audit import audit_app as audit_app
-from .audit import Route as Route
-from .audit import routes as routes
-from .findings import Finding as Finding
-from .guard import NoCacheFlask as NoCacheFlask
-from .policy import ApiBlueprint as ApiBlueprint
-from .policy import cacheable as cacheable
-from .policy import nocache as nocache
+from .app import NoCacheFlask as NoCacheFlask
+from .audit.findings import Finding as Finding
+from .audit.routes import Route as Route
+from .audit.routes import routes as routes
+from .audit.rules import audit_app as audit_app
+from .declare import ApiBlueprint as ApiBlueprint
+from .declare import cacheable as cacheable
+from .declare import nocache as nocache
 from .policy import overridden as overridden

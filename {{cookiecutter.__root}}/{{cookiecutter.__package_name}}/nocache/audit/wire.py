@@ -6,16 +6,16 @@ import typing as t
 
 from werkzeug.test import Client
 
-from .audit import app_location
-from .audit import routes
-from .audit import rule_text
+from ..policy import CDN
+from ..policy import REMOVED
+from ..policy import SAFE
+from ..policy import STORABLE
+from ..policy import VALIDATORS
 from .findings import Finding
 from .findings import finding
-from .policy import CDN
-from .policy import REMOVED
-from .policy import SAFE
-from .policy import STORABLE
-from .policy import VALIDATORS
+from .routes import app_location
+from .routes import routes
+from .routes import rule_text
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
