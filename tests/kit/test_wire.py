@@ -196,10 +196,10 @@ def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -
 def test_stamp_that_leaves_the_app_is_found(
     app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NOCACHE, "removes", NOCACHE.removes - {"nocache-stamp"})
-    app.add_url_rule("/s", "s", lambda: ("x", {"Nocache-Stamp": "1"}))
+    monkeypatch.setattr(NOCACHE, "removes", NOCACHE.removes - {"nocache-permit"})
+    app.add_url_rule("/s", "s", lambda: ("x", {"Nocache-Permit": "1"}))
 
-    assert_matches(facts(app), "'GET s' may be stored: Nocache-Stamp is '1'")
+    assert_matches(facts(app), "'GET s' may be stored: Nocache-Permit is '1'")
 
 
 def opened(app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch) -> None:

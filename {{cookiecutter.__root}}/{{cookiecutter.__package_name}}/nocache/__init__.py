@@ -1,12 +1,12 @@
-"""No answer of this app may be stored by a cache, unless its route says so.
+"""No response of this app may be stored by a cache, unless its route says so.
 
 declare
     Every route has a cache policy.
     :class:`ApiBlueprint` declares no-store for all of its routes; elsewhere a view
     says :func:`nocache` or :func:`cacheable`.
 enforce
-    :class:`NoCacheFlask` sends every answer with no-store headers unless the view
-    that gave it is declared cacheable.
+    :class:`NoCacheFlask` sends every response with no-store headers unless the view
+    that made it is declared cacheable.
 audit
     :func:`audit_app`, ``flask nocache audit`` and the route audit test list every
     route with its policy and report what is declared wrongly or not at all.
@@ -20,4 +20,4 @@ from .audit.rules import audit_app as audit_app
 from .declare import ApiBlueprint as ApiBlueprint
 from .declare import cacheable as cacheable
 from .declare import nocache as nocache
-from .policy import overridden as overridden
+from .guard import overridden as overridden

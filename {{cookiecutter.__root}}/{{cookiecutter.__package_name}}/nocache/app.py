@@ -2,25 +2,40 @@ from __future__ import annotations
 
 import functools
 import typing as t
+from copy import copy
 
 from flask import Flask
 from flask import Response as FlaskResponse
+from werkzeug.datastructures import Headers
 
 from .audit.cli import commands
-from .declare import STATIC
+from .declare import current_exchange
+from .declare import declare_cacheable
+from .guard import EXCHANGE
 from .guard import guard
-from .policy import EXCHANGE
+from .policy import Policy
+from .policy import REVALIDATE
 from .response import Response
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
+    from flask.typing import ResponseReturnValue
 
+# whose views serve the static files of an app and of its blueprints
 STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
+STATIC = declare_cacheable(
+    REVALIDATE,
+    "Flask's static files",
+    # beside a cookie or with credentials: only the client's own cache
+    private=Policy("private, no-cache"),
+)
+# what Flask makes a new response of
+FRESH: frozenset[t.Any] = frozenset({dict, list, str})
 
 
 class NoCacheFlask(Flask):
-    """A Flask app whose answers no cache may store, unless a view is declared so.
+    """A Flask app whose responses no cache may store, unless a view is declared so.
 
     Set ``NOCACHE_CDN_HEADERS`` to send the fields that only a CDN reads as well.
     Nothing turns the guard off.
@@ -43,7 +58,6 @@ class NoCacheFlask(Flask):
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        # Flask's own views: the static files of the app and of its blueprints
         if getattr(view_func, "__module__", None) in STATIC_VIEWS:
             view_func = STATIC(view_func)
         super().add_url_rule(
@@ -54,7 +68,7 @@ class NoCacheFlask(Flask):
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
         # whatever is assigned to self.wsgi_app runs inside the guard
-        return guard(self, self.wsgi_app, environ, start_response)
+        return guard(self, super().__call__, environ, start_response)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -66,4 +80,27 @@ class NoCacheFlask(Flask):
             inner = functools.partial(NoCacheFlask.wsgi_app, self)
             return guard(self, inner, environ, start_response)
         exchange.entered = self
-        return Flask.wsgi_app(self, environ, start_response)
+        return super().wsgi_app(environ, start_response)
+
+    def request_context(self, environ: WSGIEnvironment) -> t.Any:
+        context = super().request_context(environ)
+        exchange = environ.get(EXCHANGE)
+        # of those that follow, made inside of the first, none is the client's
+        if (
+            exchange is not None
+            and exchange.request is None
+            and exchange.entered is self
+        ):
+            exchange.request = context.request
+        return context
+
+    def make_response(self, rv: ResponseReturnValue) -> FlaskResponse:
+        response = super().make_response(rv)
+        _, exchange = current_exchange() or (None, None)
+        if exchange is not None and rv is exchange.returned:
+            # a view may return one object to several requests
+            if type(rv) not in FRESH:
+                response = copy(response)
+                response.headers = Headers(response.headers)
+            response.headers.add(*exchange.new_permit())
+        return response

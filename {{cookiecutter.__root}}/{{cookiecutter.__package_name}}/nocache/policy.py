@@ -1,10 +1,13 @@
+"""What caches are told: header fields and their directives, RFC 9110, 9111, 9213."""
+
 from __future__ import annotations
 
 import typing as t
 
-from blinker import signal
+from werkzeug.http import is_resource_modified
+from werkzeug.http import remove_entity_headers
 
-Fields = t.Iterable[tuple[str, str]]
+Fields = list[tuple[str, str]]
 
 NO_STORE = (
     (
@@ -32,14 +35,15 @@ CDN = (
     # nginx obeys it even under proxy_ignore_headers Cache-Control
     ("X-Accel-Expires", "0"),
 )
-STAMP = "Nocache-Stamp"
+# carried by the response of a declared view, and taken off before it leaves
+PERMIT = "Nocache-Permit"
 VALIDATORS = frozenset({"etag", "last-modified"})
 REMOVED = VALIDATORS | {
     "age",
     "cache-control",  # and every targeted field, see FieldNames
     "edge-control",
     "expires",
-    STAMP.lower(),
+    PERMIT.lower(),
     "pragma",
     "surrogate-control",
     "warning",
@@ -47,17 +51,17 @@ REMOVED = VALIDATORS | {
 }
 SAFE = frozenset({"GET", "HEAD"})
 STORABLE = frozenset({"200", "203", "206", "304"})
+# what a shared cache could mix up between users, or several CDNs ignore in Vary
+PERSONAL = frozenset({"authorization", "cookie", "*"})
+# what may forbid a public response, so that a look at it is never spared
+EXAMINED = frozenset({"set-cookie", "vary"})
 REVALIDATE = "no-cache"
 MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
 
-# what keeps a client's old copy alive, RFC 9110 13.1
-CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE")
-
-# sent as the guard removes or replaces what the app had set on an answer: the sender is
-# the app, `endpoint` the one that was asked for or None, `fields` the names of the fields
-overridden = signal("nocache-overridden")
-
-EXCHANGE = "nocache.exchange"
+# what can end in a 304 and so keep a client's old copy alive, RFC 9110 13.1.2, 13.1.3
+CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
+# what has a server send a file, whatever the status
+SENDFILE = frozenset({"x-sendfile", "x-accel-redirect"})
 
 
 class FieldNames(dict[str, str]):
@@ -77,52 +81,70 @@ NAMES = FieldNames()
 
 
 class Policy:
-    """What one view is declared as; compared by identity, never by value."""
+    """What one view is declared as; compared by identity, never by value.
 
-    __slots__ = ("fields", "harmless", "reason", "removes", "storable", "text")
+    :param text: ``no-store``, or the Cache-Control of the responses.
+    :param reason: why a stored response does no harm.
+    :param keeps: the validators that a no-store policy leaves.
+    :param private: what holds where this public policy does not.
+    """
 
-    def __init__(self, text: str, reason: str = "", keeps: t.Iterable[str] = ()):
+    __slots__ = (
+        "fields",
+        "harmless",
+        "private",
+        "public",
+        "reason",
+        "removes",
+        "storable",
+        "text",
+    )
+
+    def __init__(
+        self,
+        text: str,
+        reason: str = "",
+        keeps: t.Iterable[str] = (),
+        private: Policy | None = None,
+    ):
         self.text = text
         self.reason = reason
+        self.private = private
         self.storable = text != "no-store"
+        self.public = self.storable and not text.startswith("private")
         self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
         # spellings that were seen to stay
         self.harmless = set[str]()
 
-    def apply(self, headers: Fields) -> list[tuple[str, str]]:
+    def replace(self, headers: Fields) -> Fields:
         """Return a new list in which this policy replaces all that a cache reads.
 
         :param headers: names and values as the app wrote them.
         """
-        harmless = self.harmless
-        for name, _ in headers:
-            if name not in harmless:
-                return self._replace(headers)
-        return [*headers, *self.fields]
-
-    def _replace(self, headers: Fields) -> list[tuple[str, str]]:
         kept = [field for field in headers if NAMES[field[0]] not in self.removes]
+        examined = EXAMINED if self.public else ()
         # no more than the names that are kept, because an app may make some up
-        self.harmless.update(name for name, _ in kept if name in NAMES)
+        self.harmless.update(
+            name for name, _ in kept if name in NAMES and NAMES[name] not in examined
+        )
         return [*kept, *self.fields]
 
-    def admits(self, method: str, status: str, headers: Fields) -> bool:
-        """Return whether this policy holds for an answer of its view.
+    def disclosure(self, headers: Fields) -> str:
+        """Return the field of a response that forbids ``public``, RFC 9111 3.5, 7.3.
 
-        :param method: the request's method.
-        :param status: the answer's status, beginning with the code.
-        :param headers: names and values of the answer.
+        :param headers: names and values of the response.
         """
-        if not self.storable:
-            return True
-        if method not in SAFE or status[:3] not in STORABLE:
-            return False
-        for name, _ in headers:
-            # no cookie is among the harmless: what has one is not admitted to apply()
-            if name not in self.harmless and NAMES[name] == "set-cookie":
-                return False
-        return True
+        for name, value in headers:
+            if name in self.harmless:
+                continue
+            if NAMES[name] == "set-cookie":
+                return name
+            if NAMES[name] == "vary" and not PERSONAL.isdisjoint(
+                part.strip().lower() for part in value.split(",")
+            ):
+                return f"{name}: {value}"
+        return ""
 
     def overrides(self, headers: Fields) -> list[str]:
         """Return the names of the fields that this policy removes or changes.
@@ -133,7 +155,7 @@ class Policy:
             name
             for name, value in headers
             if NAMES[name] in self.removes
-            and name != STAMP
+            and NAMES[name] != PERMIT.lower()
             and (name, value) not in self.fields
         ]
 
@@ -142,18 +164,48 @@ NOCACHE = Policy("no-store")
 NOCACHE_ETAG = Policy("no-store", keeps={"etag"})
 
 
-def withhold(environ: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Take the conditions that can end in a 304 out of a request and return them.
+def refusal(method: str, status: str) -> str:
+    """Return the method or status with which no response is stored, empty if neither.
 
-    Those of a write stay: they end in 412, and keep it from overwriting,
-    RFC 9110 13.1.2.
+    :param method: the method of the request.
+    :param status: the status of the response, beginning with the code.
+    """
+    if method not in SAFE:
+        return method
+    if status[:3] not in STORABLE or status[3:4].strip():
+        return status
+    return ""
+
+
+def pop_conditions(environ: dict[str, t.Any]) -> dict[str, str]:
+    """Take the conditions that can end in a 304 out of a GET or HEAD and return them.
+
+    Those of a write stay: they end in 412 and keep it from overwriting, RFC 9110 13.1.
+    ``If-Range`` stays as well, because it ends in 200 or 206.
 
     :param environ: the WSGI environment, changed in place.
     """
     if environ["REQUEST_METHOD"] not in SAFE:
         return {}
-    withheld = {name: environ.pop(name) for name in CONDITIONS if name in environ}
-    # without its If-Range a Range would turn a whole answer into a part of another
-    if "HTTP_IF_RANGE" in withheld and "HTTP_RANGE" in environ:
-        withheld["HTTP_RANGE"] = environ.pop("HTTP_RANGE")
-    return withheld
+    return {name: environ.pop(name) for name in CONDITIONS if name in environ}
+
+
+def unchanged(conditions: dict[str, str], headers: Fields) -> bool:
+    """Return whether the client has what a response holds, RFC 9110 13.2.2.
+
+    :param conditions: what :func:`pop_conditions` returned.
+    :param headers: names and values of the response, its validators among them.
+    """
+    values = {NAMES[name]: value for name, value in headers}
+    etag, last_modified = values.get("etag"), values.get("last-modified")
+    return not is_resource_modified(conditions, etag, last_modified=last_modified)
+
+
+def without_content(headers: Fields) -> Fields:
+    """Return the fields of a response that a 304 repeats, RFC 9110 15.4.5.
+
+    :param headers: names and values of the response.
+    """
+    kept = [field for field in headers if NAMES[field[0]] not in SENDFILE]
+    remove_entity_headers(kept)
+    return kept

@@ -102,9 +102,15 @@ def storable(
     # a cache on the way adds Age, as it should
     beside = VALIDATORS | {"age"}
     governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
-    declared = policy not in NOT_STORED and governing == [("cache-control", policy)]
-    if declared and method in SAFE and str(status) in STORABLE and not cookies:
-        return ""
+    # static files leave as private where a public response is not allowed
+    declared = policy not in NOT_STORED and governing in (
+        [("cache-control", policy)],
+        [("cache-control", f"private, {policy}")],
+    )
+    private = governing and governing[0][1].startswith("private")
+    if declared and method in SAFE and str(status) in STORABLE:
+        if private or not cookies:
+            return ""
     if status == 304:
         return "a 304 keeps the copy of a client alive"
     for name, text in NO_STORE:
