@@ -18,7 +18,7 @@ WARM_UP = 50
 
 if __name__ == "__main__":
     contest = CONTESTS[sys.argv[1]]
-    app, environ = contest.contestants[sys.argv[2]](), environ_of(contest.path)
+    app, environ = contest.contestants[sys.argv[2]](), environ_of(contest)
     assert serve(app, environ, WARM_UP)[:3] == contest.status
     gc.collect()
     gc.freeze()

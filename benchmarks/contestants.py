@@ -55,11 +55,17 @@ def plain(view: t.Any) -> t.Any:
 
 def service(app: Flask, decorate: Decorator = plain) -> Flask:
     """Give an app the routes that are requested."""
+    # a traceback would cost more than all that is compared
+    app.logger.disabled = True
 
     @app.get("/items")
     @decorate
     def items() -> dict[str, t.Any]:
         return ITEMS
+
+    @app.get("/broken")
+    def broken() -> t.NoReturn:
+        raise LookupError
 
     @app.get("/own")
     def own() -> Response:
@@ -225,13 +231,15 @@ class Contest(t.NamedTuple):
     """What is requested of several contestants.
 
     :param path: the path that is requested.
-    :param status: the status that every contestant has to answer.
+    :param status: the status of every contestant's response.
     :param contestants: what builds an app, by name; the first is the measure of all.
+    :param request: further arguments of Werkzeug's `create_environ`.
     """
 
     path: str
     status: str
     contestants: dict[str, Callable[[], WSGI]]
+    request: dict[str, t.Any] = {}
 
 
 THREE = {"bare Flask": bare_app, "floor": floor_app, "guard": guarded_app}
@@ -253,7 +261,15 @@ CONTESTS = {
     ),
     "flask.Response": Contest("/own", "200", THREE),
     "404": Contest("/nowhere", "404", THREE),
+    "405": Contest("/items", "405", THREE, {"method": "PUT"}),
+    "500": Contest("/broken", "500", THREE),
     "static file": Contest("/static/page.css", "200", THREE),
+    "static file, 304": Contest(
+        "/static/page.css",
+        "304",
+        THREE,
+        {"headers": {"If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT"}},
+    ),
     "stream of 1 MB": Contest("/stream", "200", THREE),
     "small JSON, Django": Contest(
         "/items",
@@ -278,13 +294,14 @@ CONTESTS = {
 }
 
 
-def environ_of(path: str) -> dict[str, t.Any]:
+def environ_of(contest: Contest) -> dict[str, t.Any]:
     """Return an environment as a server makes it."""
-    return create_environ(path) | {"wsgi.file_wrapper": FileWrapper}
+    environ = create_environ(contest.path, **contest.request)
+    return environ | {"wsgi.file_wrapper": FileWrapper}
 
 
 def serve(app: WSGI, environ: dict[str, t.Any], times: int) -> str:
-    """Answer a request some times, as a server does, and return the last status."""
+    """Serve a request some times, as a server does, and return the last status."""
     statuses = [""]
 
     def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> None:

@@ -721,19 +721,6 @@ def middleware_writes_odd_headers(app: NoCacheFlask) -> tuple[dict[str, t.Any], 
 
 
 @inside
-def middleware_drops_the_environ(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    inner = app.wsgi_app
-
-    def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
-        kept = {k: v for k, v in environ.items() if not k.startswith("nocache")}
-        return inner(kept, start_response)
-
-    put_inside(app, middleware)
-    app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
-    return to(), 200
-
-
-@inside
 def middleware_makes_up_a_condition(
     app: NoCacheFlask,
 ) -> tuple[dict[str, t.Any], int]:

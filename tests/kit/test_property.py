@@ -181,8 +181,6 @@ def declared(stack: Stack) -> str | None:
         return None
     if stack.hooks & {"answers", "aborts", "anew", "fails"}:
         return None
-    if "drop" in stack.middleware:
-        return None
     return DECLARED[mark]
 
 
@@ -338,9 +336,7 @@ def ask(stack: Stack) -> list[tuple[t.Any, Answer]]:
         app = ProxyFix(app.wsgi_app)
     path = {"route": "/a/b", "slash": "/a/b/", "nowhere": "/n", "double": "/a//b"}
     sent: list[t.Any] = [[], list(stack.conditions)]
-    return [
-        (h, answer(app, path[stack.target], stack.method, headers=h)) for h in sent
-    ]
+    return [(h, answer(app, path[stack.target], stack.method, headers=h)) for h in sent]
 
 
 def check(stack: Stack) -> set[str]:

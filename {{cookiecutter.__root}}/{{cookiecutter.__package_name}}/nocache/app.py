@@ -9,9 +9,8 @@ from flask import Response as FlaskResponse
 from werkzeug.datastructures import Headers
 
 from .audit.cli import commands
-from .declare import current_exchange
 from .declare import declare_cacheable
-from .guard import EXCHANGE
+from .guard import current
 from .guard import guard
 from .policy import Policy
 from .policy import REVALIDATE
@@ -74,9 +73,9 @@ class NoCacheFlask(Flask):
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
         # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
-        # middleware may come in twice with one environ: only the first was guarded
-        exchange = environ.get(EXCHANGE)
-        if exchange is None or exchange.entered is not None or exchange.server is None:
+        # middleware may come in twice: only the first entry was guarded
+        exchange = current.get()
+        if exchange is None or exchange.entered is not None:
             inner = functools.partial(NoCacheFlask.wsgi_app, self)
             return guard(self, inner, environ, start_response)
         exchange.entered = self
@@ -84,7 +83,7 @@ class NoCacheFlask(Flask):
 
     def request_context(self, environ: WSGIEnvironment) -> t.Any:
         context = super().request_context(environ)
-        exchange = environ.get(EXCHANGE)
+        exchange = current.get()
         # of those that follow, made inside of the first, none is the client's
         if (
             exchange is not None
@@ -96,10 +95,10 @@ class NoCacheFlask(Flask):
 
     def make_response(self, rv: ResponseReturnValue) -> FlaskResponse:
         response = super().make_response(rv)
-        _, exchange = current_exchange() or (None, None)
+        exchange = current.get()
         if exchange is not None and rv is exchange.returned:
             # a view may return one object to several requests
-            if type(rv) not in FRESH:
+            if type(rv) not in FRESH and exchange.granted.text != REVALIDATE:
                 response = copy(response)
                 response.headers = Headers(response.headers)
             response.headers.add(*exchange.new_permit())

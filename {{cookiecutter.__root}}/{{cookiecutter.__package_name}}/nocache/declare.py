@@ -15,7 +15,7 @@ from flask.sansio.app import App
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
 
-from .guard import EXCHANGE
+from .guard import current
 from .guard import Exchange
 from .policy import MAX_AGE
 from .policy import NOCACHE
@@ -147,17 +147,6 @@ def on_api(app: App, blueprints: t.Iterable[str]) -> bool:
     return any(isinstance(app.blueprints.get(b), ApiBlueprint) for b in blueprints)
 
 
-def current_exchange() -> tuple[Request, Exchange | None] | None:
-    """Return the current request and its exchange with the server, if it has one."""
-    # the request itself, because each access through its proxy is a look-up
-    proxy: t.Any = request
-    try:
-        current: Request = proxy._get_current_object()
-    except RuntimeError:
-        return None
-    return current, current.environ.get(EXCHANGE)
-
-
 def _require_view(decorator: str, view: object) -> None:
     if inspect.isclass(view):
         raise TypeError(
@@ -205,40 +194,47 @@ def _wrap(
 
 
 def _enter(policy: Policy) -> Exchange | None:
-    """Return the exchange of the current request, if it asked for the view declared so."""
-    current, exchange = current_exchange() or (None, None)
-    if (
-        current is None
-        or exchange is None
-        # an app may make further requests inside, with this environment or a copy
-        or current is not exchange.request
-        or current.url_rule is None
-    ):
+    """Return the current exchange, if it is about the view that was declared so."""
+    exchange = current.get()
+    # an app may make further requests inside, with the environment or a copy of it
+    if exchange is None or exchange.request is not _current_request():
         return None
-    app, endpoint = exchange.entered, current.url_rule.endpoint
-    if policy_of(app.view_functions.get(endpoint)) is not policy:
+    app, rule = exchange.entered, exchange.request.url_rule
+    if rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy:
         return None
     if policy.storable and (
-        current.method not in SAFE
-        or ("." in endpoint and on_api(app, current.blueprints))
+        exchange.request.method not in SAFE
+        or ("." in rule.endpoint and on_api(app, exchange.request.blueprints))
     ):
         return None
     return exchange
 
 
 def _protect(policy: Policy) -> Exchange | None:
-    current, exchange = current_exchange() or (None, None)
-    if current is None:
+    exchange = current.get()
+    if exchange is not None and policy is NOCACHE:
+        exchange.close(policy)
         return None
     if exchange is not None:
-        own = current is exchange.request
-        exchange.close(policy if own else exchange.limit or NOCACHE)
-        return None if policy is NOCACHE else _enter(policy)
-    pop_conditions(current.environ)
-    for name in ("if_none_match", "if_modified_since"):
-        vars(current).pop(name, None)
-    after_this_request(functools.partial(_harden, policy))
+        entered = _enter(policy)
+        exchange.close(policy if entered else exchange.limit or NOCACHE)
+        return entered
+    here = _current_request()
+    if here is not None:
+        pop_conditions(here.environ)
+        for name in ("if_none_match", "if_modified_since"):
+            vars(here).pop(name, None)
+        after_this_request(functools.partial(_harden, policy))
     return None
+
+
+def _current_request() -> Request | None:
+    # the request itself, because each access through its proxy is a look-up
+    proxy: t.Any = request
+    try:
+        return t.cast(Request, proxy._get_current_object())
+    except RuntimeError:
+        return None
 
 
 def _harden(policy: Policy, response: Response) -> Response:

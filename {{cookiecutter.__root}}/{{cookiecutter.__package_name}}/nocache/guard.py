@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import typing as t
+from contextvars import ContextVar
 from random import getrandbits
 
 from blinker import signal
@@ -14,6 +15,7 @@ from .policy import PERMIT
 from .policy import Policy
 from .policy import pop_conditions
 from .policy import refusal
+from .policy import SAFE
 from .policy import unchanged
 from .policy import without_content
 from .response import closer
@@ -25,14 +27,13 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-EXCHANGE = "nocache.exchange"
 ERROR = b"Internal Server Error\n"
 ERROR_FIELDS = [
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Content-Length", str(len(ERROR))),
 ]
-# conditions that stay in a request, because they end in 412
-PRECONDITIONS = (*CONDITIONS, "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
+# conditions that stay in a request, because they end in 412, RFC 9110 13.1.1, 13.1.4
+PRECONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
 # reading these cannot fail, and servers see their length
 COMPLETE = frozenset({CompleteBody, list, tuple})
 
@@ -45,8 +46,8 @@ class Exchange:
     """One request on its way through the guard, and what leaves as its response.
 
     The app inside is given :meth:`start_response` in place of the server's, which is
-    called once, when the first chunk is there. A declared view finds the exchange in
-    the environment and leaves its policy; where either is lost, nothing is stored.
+    called once, when the first chunk is there. A declared view finds the exchange by
+    :data:`current` and leaves its policy; where either is lost, nothing is stored.
     """
 
     # what holds for most requests: an __init__ would cost as much as all the rest
@@ -57,16 +58,17 @@ class Exchange:
     # the @nocache that ran, beside which nothing else is granted
     limit: Policy | None = None
     not_modified = False
-    permit: tuple[str, str] | None = None
+    permit: str | None = None
     server_write: t.Callable[[bytes], object] | None = None
     status = ""
     # the app that was let in, the request that it made, what the declared view returned
     entered: t.Any = None
     request: t.Any = None
     returned: object = None
+    # what a file wrapper of the server made
+    file: object = None
 
     app: t.Any
-    environ: WSGIEnvironment
     headers: Fields
     # as the client and its caches know it: middleware may override it
     method: str
@@ -84,9 +86,11 @@ class Exchange:
         policy = NOCACHE
         if "304" <= status < "305":
             status, headers = self.refuse_304(headers)
-        elif self.permit is not None and self.permit in headers:
-            headers = [field for field in headers if field != self.permit]
-            policy = self.decide(status, headers)
+        elif self.permit is not None:
+            kept = [field for field in headers if field[1] != self.permit]
+            if len(kept) < len(headers):
+                policy = self.decide(status, kept)
+            headers = kept
         for name, _ in headers:
             if name not in policy.harmless:
                 fields = policy.replace(headers)
@@ -105,6 +109,15 @@ class Exchange:
             fields += CDN
         self.status, self.headers = status, fields
         return self.write
+
+    def remember(self, wrapper: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        """Return a file wrapper whose file is known again, for a server's that is no class."""
+
+        def wrap_file(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            self.file = wrapper(*args, **kwargs)
+            return self.file
+
+        return wrap_file
 
     def send_headers(self, exc_info: t.Any = None) -> t.Any:
         """Give the server what was taken, and return its write().
@@ -143,8 +156,8 @@ class Exchange:
 
     def new_permit(self) -> tuple[str, str]:
         """Return a header field unlike any that an earlier response was kept with."""
-        self.permit = PERMIT, f"{getrandbits(64)}"
-        return self.permit
+        self.permit = f"{getrandbits(64)}"
+        return PERMIT, self.permit
 
     def decide(self, status: str, headers: Fields) -> Policy:
         """Return the policy that holds for a response with a permit."""
@@ -152,7 +165,7 @@ class Exchange:
         if policy.storable and (
             refusal(self.method, status)
             # only a length or HTTP/1.1 tells a body that failed from a complete one
-            or self.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+            or self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
             and "content-length" not in (name.lower() for name, _ in headers)
         ):
             return NOCACHE
@@ -165,7 +178,9 @@ class Exchange:
 
         :raises RuntimeError: if no condition of the request led to it.
         """
-        if not any(name in self.environ for name in PRECONDITIONS):
+        environ = self.request.environ if self.request is not None else {}
+        left = PRECONDITIONS if self.method in SAFE else (*PRECONDITIONS, *CONDITIONS)
+        if not any(name in environ for name in left):
             raise RuntimeError(
                 "The view made a 304, but the request had no condition: the guard"
                 " compares the validators itself. Return the response with its ETag."
@@ -177,6 +192,10 @@ class Exchange:
         if fields:
             endpoint = self.request.endpoint if self.request is not None else None
             overridden.send(self.app, endpoint=endpoint, fields=fields)
+
+
+# the exchange that is under way; of one inside another it is the inner one
+current: ContextVar[Exchange | None] = ContextVar("nocache.exchange", default=None)
 
 
 def guard(
@@ -192,20 +211,24 @@ def guard(
     :param environ: the request; the conditions that can end in a 304 leave it.
     :param start_response: the server's.
     """
-    exchange = environ[EXCHANGE] = Exchange()
-    exchange.app, exchange.environ = app, environ
-    exchange.server, exchange.method = start_response, environ["REQUEST_METHOD"]
+    exchange = Exchange()
+    exchange.app, exchange.server = app, start_response
+    exchange.method = environ["REQUEST_METHOD"]
     if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
         exchange.conditions = pop_conditions(environ)
     if "HTTP_AUTHORIZATION" in environ:
         exchange.authorized = True
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is not None and not isinstance(wrapper, type):
+        environ["wsgi.file_wrapper"] = exchange.remember(wrapper)
     body: t.Iterable[bytes] = ()
+    token = current.set(exchange)
     try:
         body = application(environ, exchange.start_response)
         if exchange.not_modified:
             response: t.Iterable[bytes] = _empty(body)
         # servers look for their own wrapper, to send the file without reading it
-        elif type(body) in COMPLETE or type(body) is environ.get("wsgi.file_wrapper"):
+        elif type(body) in COMPLETE or type(body) is wrapper or body is exchange.file:
             response = body
         else:
             response = read_ahead(body)
@@ -237,9 +260,9 @@ def guard(
         closer(body)()
         raise
     finally:
-        # a server may be found from its start_response, and the environ from a server
-        exchange.server = exchange.request = exchange.returned = None
-        exchange.environ = {}
+        current.reset(token)
+        # a server may be found from its start_response, and its body from a server
+        exchange.server = None
     return response
 
 

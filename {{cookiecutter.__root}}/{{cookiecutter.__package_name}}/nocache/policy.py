@@ -122,12 +122,17 @@ class Policy:
 
         :param headers: names and values as the app wrote them.
         """
-        kept = [field for field in headers if NAMES[field[0]] not in self.removes]
+        kept: Fields = []
         examined = EXAMINED if self.public else ()
-        # no more than the names that are kept, because an app may make some up
-        self.harmless.update(
-            name for name, _ in kept if name in NAMES and NAMES[name] not in examined
-        )
+        for field in headers:
+            name = field[0]
+            if name not in self.harmless:
+                if NAMES[name] in self.removes:
+                    continue
+                # no more than the names that are kept, because an app may make some up
+                if name in NAMES and NAMES[name] not in examined:
+                    self.harmless.add(name)
+            kept.append(field)
         return [*kept, *self.fields]
 
     def disclosure(self, headers: Fields) -> str:
