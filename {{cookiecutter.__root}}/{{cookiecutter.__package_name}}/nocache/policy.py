@@ -5,7 +5,6 @@ from __future__ import annotations
 import typing as t
 
 from werkzeug.http import is_resource_modified
-from werkzeug.http import remove_entity_headers
 
 Fields = list[tuple[str, str]]
 
@@ -60,8 +59,21 @@ MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
 
 # what can end in a 304 and so keep a client's old copy alive, RFC 9110 13.1.2, 13.1.3
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
-# what has a server send a file, whatever the status
-SENDFILE = frozenset({"x-sendfile", "x-accel-redirect"})
+# of content, which a 304 has not, as Werkzeug takes it off, and what sends a file
+CONTENT = frozenset(
+    {
+        "allow",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "last-modified",
+        "x-accel-redirect",
+        "x-sendfile",
+    }
+)
 
 
 class FieldNames(dict[str, str]):
@@ -211,6 +223,4 @@ def without_content(headers: Fields) -> Fields:
 
     :param headers: names and values of the response.
     """
-    kept = [field for field in headers if NAMES[field[0]] not in SENDFILE]
-    remove_entity_headers(kept)
-    return kept
+    return [field for field in headers if NAMES[field[0]] not in CONTENT]

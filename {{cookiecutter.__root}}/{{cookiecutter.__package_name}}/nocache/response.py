@@ -10,6 +10,10 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+# what Werkzeug makes a URI of
+CORRECTED = frozenset({"location", "content-location"})
+
+
 class CompleteBody(list[bytes]):
     """A body that is all there: reading it cannot fail."""
 
@@ -48,15 +52,19 @@ def closer(body: t.Iterable[bytes]) -> t.Callable[[], None]:
 def _nothing() -> None: ...
 
 
-class _AnyResponse(type):
-    # Flask converts what is no instance of the app's class; its own need not change
+class _ResponseType(type):
+    # Flask converts what is no instance of the app's class: flask.Response itself may
+    # become one, but what an app derived from it stays what it is
     def __instancecheck__(cls, instance: object) -> bool:
         if cls is Response:
-            return isinstance(instance, flask.Response)
+            return (
+                isinstance(instance, flask.Response)
+                and type(instance) is not flask.Response
+            )
         return super().__instancecheck__(instance)
 
 
-class Response(flask.Response, metaclass=_AnyResponse):
+class Response(flask.Response, metaclass=_ResponseType):
     """A response that gives a server its body whole, where it has it whole."""
 
     @classmethod
@@ -74,6 +82,29 @@ class Response(flask.Response, metaclass=_AnyResponse):
             response = response.get_response(environ)
             response.headers = response.get_wsgi_headers(environ)
         return super().force_type(response, environ)
+
+    def get_wsgi_response(self, environ: WSGIEnvironment) -> t.Any:
+        # Werkzeug copies the headers and looks at each value again before it knows
+        # whether there is anything to correct
+        names = {name.lower() for name, _ in self.headers}
+        if (
+            type(self).get_wsgi_headers is not flask.Response.get_wsgi_headers
+            or not CORRECTED.isdisjoint(names)
+            or self.status_code < 200
+            or self.status_code in (204, 304)
+            or environ["REQUEST_METHOD"] == "HEAD"
+        ):
+            return super().get_wsgi_response(environ)
+        body, headers = self.get_app_iter(environ), self.headers.to_wsgi_list()
+        if (
+            self.automatically_set_content_length
+            and self.is_sequence
+            and "content-length" not in names
+        ):
+            whole = body if type(body) is CompleteBody else self.iter_encoded()
+            length = sum(map(len, whole))
+            headers.append(("Content-Length", str(length)))
+        return body, self.status, headers
 
     def get_app_iter(self, environ: WSGIEnvironment) -> t.Iterable[bytes]:
         if (
