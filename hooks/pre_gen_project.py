@@ -109,6 +109,8 @@ def problems(answers: dict[str, str], typed: dict[str, object]) -> list[str]:
     :param typed: the same before evaluation.
     """
     found = []
+    # the folder has a safe name meanwhile
+    answers = answers | {"project_slug": answers["__typed_slug"]}
     for name, (_, example) in ASKED.items():
         before = str(typed.get(name, ""))
         # a slug's default is an expression; its shape says enough

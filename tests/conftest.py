@@ -15,7 +15,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = ROOT / "{{cookiecutter.__root}}"
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 

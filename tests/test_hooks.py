@@ -99,7 +99,9 @@ def pre_gen(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 @pytest.fixture(scope="module")
 def problems(pre_gen: ModuleType) -> Problems:
     def problems(typed: dict[str, str] | None = None, **answers: str) -> list[str]:
-        found: list[str] = pre_gen.problems(GOOD | answers, typed or {})
+        given = GOOD | answers
+        given["__typed_slug"] = given["project_slug"]
+        found: list[str] = pre_gen.problems(given, typed or {})
         return found
 
     return problems
