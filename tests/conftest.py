@@ -27,6 +27,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "no-license": {"license": "none"},
     "gitlab": {"code_host": "gitlab"},
     "no-host": {"code_host": "none"},
+    "kubernetes": {"deploy": "kubernetes"},
+    "no-deploy": {"deploy": "none"},
     "prefix": {"api_prefix": "/v2/json"},
     "names": {
         "project_name": 'Søren\'s "Shelf" \\ 100% 👩‍🚀',
@@ -41,10 +43,20 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "description": 'A "quoted" word. ' * 11 + "The end.",
         "author_name": '"' * 80,
         "api_prefix": "/p" * 30,
+        "deploy": "kubernetes",
     },
 }
 # these change no Python: what was shown for the defaults holds for them too
-SAME_PYTHON = ["bsd", "apache", "no-license", "gitlab", "no-host"]
+SAME_PYTHON = [
+    *["bsd", "apache", "no-license", "gitlab", "no-host"],
+    *["kubernetes", "no-deploy"],
+]
+
+
+def combinations(*deploys: str) -> list[str]:
+    """Name the combinations that have one of these as their deployment."""
+    default = QUESTIONS["deploy"][0]
+    return [n for n, a in COMBINATIONS.items() if a.get("deploy", default) in deploys]
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,9 @@ def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
     folders = {"cookiecutters_dir": str(home), "replay_dir": str(home / "replay")}
     config.write_text(json.dumps(folders), "utf-8")
 
-    def bake_into(folder: Path, *, overwrite: bool = False, **answers: str) -> Project:
+    def bake_into(
+        folder: Path, *, overwrite: bool = False, skip: bool = False, **answers: str
+    ) -> Project:
         made = cookiecutter(
             str(template),
             no_input=True,
@@ -138,6 +152,7 @@ def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
             output_dir=str(folder),
             config_file=str(config),
             overwrite_if_exists=overwrite,
+            skip_if_file_exists=skip,
         )
         return Project(Path(made))
 
