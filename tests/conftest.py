@@ -135,15 +135,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
-    """Bake into a given folder, away from the user's own cookiecutter settings."""
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of cookiecutter, away from the user's own."""
     home = tmp_path_factory.mktemp("cookiecutter")
     config = home / "config.yaml"
     folders = {"cookiecutters_dir": str(home), "replay_dir": str(home / "replay")}
     config.write_text(json.dumps(folders), "utf-8")
+    return config
+
+
+@pytest.fixture(scope="session")
+def bake_into(template: Path, config: Path) -> Bake:
+    """Bake into a given folder."""
 
     def bake_into(
-        folder: Path, *, overwrite: bool = False, skip: bool = False, **answers: str
+        folder: Path,
+        *,
+        overwrite: bool = False,
+        skip: bool = False,
+        hooks: bool = True,
+        **answers: str,
     ) -> Project:
         made = cookiecutter(
             str(template),
@@ -153,6 +164,7 @@ def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
             config_file=str(config),
             overwrite_if_exists=overwrite,
             skip_if_file_exists=skip,
+            accept_hooks=hooks,
         )
         return Project(Path(made))
 
