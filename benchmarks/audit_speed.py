@@ -62,7 +62,7 @@ def audit_rows() -> t.Iterator[tuple[str, ...]]:
     kit = load_kit()
     for count in SIZES:
         app = app_of(count)
-        kit.audit.write_policy_file(app)
+        kit.audit.policy_file.write_policy_file(app)
         assert kit.audit_app(app) == []
         total = len(kit.routes(app))
         for name, call in (("routes", kit.routes), ("audit", kit.audit_app)):

@@ -114,8 +114,9 @@ def clean_environ() -> dict[str, str]:
 
 def note_checksums(kit: Path, noted: Path | None = None) -> None:
     """Do what `make kit` does, so that one test fails where it was not done, not all."""
-    sums = {p.name: sha256(p.read_bytes()).hexdigest() for p in kit.glob("*.py")}
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+    files = [*sorted(kit.glob("*.py")), *sorted(kit.glob("*/*.py"))]
+    sums = [(sha256(p.read_bytes()).hexdigest(), p.relative_to(kit)) for p in files]
+    lines = [f"{digest}  {name.as_posix()}\n" for digest, name in sums]
     noted = noted or kit / "CHECKSUMS"
     noted.write_text("".join(lines), "utf-8", newline="\n")
 

@@ -46,7 +46,7 @@ def test_readme_links_lead_somewhere() -> None:
 
 
 def test_readme_finding_is_worded_as_printed() -> None:
-    catalogue = (KIT / "findings.py").read_text("utf-8")
+    catalogue = (KIT / "audit" / "findings.py").read_text("utf-8")
     printed = README.partition("exit code: 1")[2].partition("```")[0]
 
     for text in re.findall(r"(?:countries'|hint:) (.+)", printed):
@@ -74,7 +74,7 @@ def test_headers_are_shown_as_sent(baked: Project, document: str) -> None:
 
 
 def test_caching_md_lists_every_finding(baked: Project) -> None:
-    catalogue = (KIT / "findings.py").read_text("utf-8")
+    catalogue = (KIT / "audit" / "findings.py").read_text("utf-8")
     listed = re.findall(
         r"^\| (NC\d{3}) \| ([a-z0-9-]+) \|", baked.read("docs/caching.md"), re.M
     )
@@ -83,7 +83,7 @@ def test_caching_md_lists_every_finding(baked: Project) -> None:
 
 
 def test_review_checklist_names_every_finding(baked: Project) -> None:
-    catalogue = (KIT / "findings.py").read_text("utf-8")
+    catalogue = (KIT / "audit" / "findings.py").read_text("utf-8")
 
     for id, _ in FINDING.findall(catalogue):
         assert id in baked.read("docs/review-checklist.md")

@@ -84,7 +84,7 @@ MISTAKES = {
         '@bp.get("/sizes")',
     ),
     "kit-edited": Mistake(
-        "nocache/probe.py",
+        "nocache/audit/probe.py",
         "\n# faster\n",
         "NC011",
         "from __future__",
@@ -114,7 +114,7 @@ GIT = {
 
 def test_mistakes_cover_the_catalogue() -> None:
     catalogue = set(
-        re.findall(r"\"(NC\d{3})\"", (KIT / "findings.py").read_text("utf-8"))
+        re.findall(r"\"(NC\d{3})\"", (KIT / "audit" / "findings.py").read_text("utf-8"))
     )
 
     # what only the wire shows is planted below
@@ -167,7 +167,7 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
     ("file", "edits"),
     [
         (
-            "guard.py",
+            "app.py",
             {
                 "    def __call__(": "    def unused(",
                 "exchange is None or exchange.entered is not None or exchange.server is None": "False",

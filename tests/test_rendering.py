@@ -69,9 +69,12 @@ def test_kit_is_the_template_s_own(combination: Combination, template: Path) -> 
     _, project = combination
     kit = project.path / project.package / "nocache"
     own = template / KIT.relative_to(ROOT)
-    assert {p.name: p.read_bytes() for p in kit.iterdir()} == {
-        p.name: p.read_bytes() for p in own.iterdir()
-    }
+    assert contents(kit) == contents(own)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("command", ["check", "format --check"])

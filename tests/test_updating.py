@@ -31,7 +31,7 @@ OLDER = [
         '  "__package',
         '  "__root": "{{ cookiecutter.project_slug }}",\n  "__package',
     ),
-    ("nocache/version.py", 'VERSION = "', 'VERSION = "0.'),
+    ("nocache/audit/version.py", 'VERSION = "', 'VERSION = "0.'),
     ("nocache/guard.py", "from __future__", "# an older guard\nfrom __future__"),
     ("errors.py", "from __future__", "# an older file\nfrom __future__"),
     ("../README.md", "Python 3.11 or newer", "Python 3.10 or newer"),
@@ -243,7 +243,7 @@ def test_update_refuses_uncommitted_work(create: Create) -> None:
 @pytest.mark.skipif(not shutil.which("sh"), reason="needs sh")
 def test_edited_kit_is_named_and_put_back(create: Create) -> None:
     project = create("main")
-    wire = f"{project.package}/nocache/wire.py"
+    wire = f"{project.package}/nocache/audit/wire.py"
     edit(project, wire, "\n", "\n# faster\n")
     edit(project, "README.md", "## Run", "## Who to ask\n\nAda.\n\n## Run")
     commit(project, "edit the kit")

@@ -28,7 +28,7 @@ def checksums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     noted = tmp_path_factory.mktemp("kit") / "CHECKSUMS"
     note_checksums(KIT, noted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kit.version, "CHECKSUMS", noted)
+        patch.setattr(kit.audit.version, "CHECKSUMS", noted)
         yield
 
 

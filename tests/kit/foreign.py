@@ -23,7 +23,7 @@ from nocache import ApiBlueprint
 from nocache import audit_app
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.wire import drive
+from nocache.audit.wire import drive
 
 from .oracle import keepers
 from .wsgi import Answer
@@ -32,7 +32,8 @@ from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
 
-REVALIDATED = [("Cache-Control", "no-cache")]
+# the second with credentials or beside a cookie
+REVALIDATED = {"no-cache", "private, no-cache"}
 
 
 class Foreign(t.NamedTuple):
@@ -145,8 +146,13 @@ def recording(
 
 def static(request: str, got: Answer) -> bool:
     """Return whether an answer is one of Flask's static files, to be revalidated."""
-    sent = [f for f in got.headers if f[0] in ("Cache-Control", "Expires", "Pragma")]
-    return " /static/" in request and got.status in (200, 304) and sent == REVALIDATED
+    sent = [v for n, v in got.headers if n in ("Cache-Control", "Expires", "Pragma")]
+    return (
+        " /static/" in request
+        and got.status in (200, 304)
+        and len(sent) == 1
+        and sent[0] in REVALIDATED
+    )
 
 
 def inexact(got: Answer) -> bool:

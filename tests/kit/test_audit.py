@@ -15,8 +15,8 @@ from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.audit import write_policy_file
-from nocache.findings import CATALOGUE
+from nocache.audit.findings import CATALOGUE
+from nocache.audit.policy_file import write_policy_file
 
 HOUR = cacheable(max_age=3600, reason="changes yearly; #412")
 

@@ -151,7 +151,7 @@ RETURNED: dict[str, tuple[t.Any, int]] = {
     "expires": (Response("x", headers={"Expires": "0"}), 200),
     "targeted": (Response("x", headers={"CDN-Cache-Control": "max-age=9"}), 200),
     "surrogate": (Response("x", headers={"surrogate-control": "max-age=9"}), 200),
-    "stamp": (Response("x", headers={"Nocache-Stamp": "0"}), 200),
+    "stamp": (Response("x", headers={"Nocache-Permit": "0"}), 200),
     "many": (Response("x", headers=[("Cache-Control", "a"), ("Pragma", "b")]), 200),
 }
 
@@ -201,31 +201,22 @@ def test_cacheable_takes_no_error_for_unchanged(app: NoCacheFlask) -> None:
     assert_not_stored(got)
 
 
-def test_cacheable_view_sees_its_conditions(app: NoCacheFlask) -> None:
-    def seen() -> list[object]:
-        return [
-            request.if_none_match.to_header(),
-            str(request.if_modified_since.year),  # type: ignore[union-attr]
-            request.if_range.etag,
-            request.range.to_header(),  # type: ignore[union-attr]
-            request.headers["If-None-Match"],
-        ]
+def test_conditions_are_seen_by_nothing_inside(app: NoCacheFlask) -> None:
+    def conditions() -> list[str]:
+        names = ("If-None-Match", "If-Modified-Since", "If-Range", "Range")
+        return [name for name in names if name in request.headers]
 
-    # what a hook has read is not what the view reads
-    app.before_request(
-        lambda: (
-            (request.if_none_match, request.if_modified_since, request.range)[3:]
-            or request.if_range.etag
-        )
-    )
-    app.get("/")(hourly(seen))
+    seen: list[list[str]] = []
+    app.before_request(lambda: seen.append(conditions()))
+    app.after_request(lambda response: seen.append(conditions()) or response)
+    app.get("/")(hourly(conditions))
 
-    sent = {"If-None-Match": '"1"', "If-Range": '"2"', "Range": "bytes=0-1"}
-    sent["If-Modified-Since"] = CONDITIONS["If-Modified-Since"]
-    got = answer(app, headers=sent)
+    sent = {"If-Range": '"2"', "Range": "bytes=0-1"}
+    got = answer(app, headers=CONDITIONS | sent)
 
-    assert got.status == 200
-    assert b'["\\"1\\"","2100","2","bytes=0-1","\\"1\\""]' in got.body
+    # If-Range ends in 200 or 206 only, so that downloads resume
+    assert seen == [["If-Range", "Range"]] * 2
+    assert got.body == b'["If-Range","Range"]\n'
 
 
 @pytest.mark.parametrize(
@@ -618,7 +609,7 @@ def test_cacheable_leaves_a_shared_response_in_a_tuple_alone(
     assert answer(app, headers={"If-None-Match": "*"}).status == 304
     assert_stored(answer(app), HOUR, validators=("ETag",))
     assert answer(app).status == shared.status_code == 200
-    assert "Nocache-Stamp" not in shared.headers
+    assert "Nocache-Permit" not in shared.headers
 
 
 def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> None:
@@ -644,7 +635,8 @@ def test_cacheable_keeps_vary(app: NoCacheFlask) -> None:
 
     got = answer(app)
 
-    assert_stored(got, HOUR)
+    # several CDNs ignore Vary
+    assert_not_stored(got)
     assert got.get("Vary") == "Cookie"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
-from nocache import formats
 from nocache import nocache
+from nocache.audit import formats
 
 
 @pytest.fixture(autouse=True)

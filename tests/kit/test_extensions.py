@@ -36,7 +36,7 @@ from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.wire import drive
+from nocache.audit.wire import drive
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
@@ -48,6 +48,7 @@ from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
+PRIVATE = cacheable(max_age=3600, reason="the client's own copy")
 DOCS = ROOT / "docs"
 TABLE = DOCS / "works-with.md"
 LOCKED = ROOT / "requirements-dev.txt"
@@ -461,6 +462,12 @@ def login(app: Flask, *, page: bool = False, view: str | None = None) -> None:
     def report() -> str:
         return "report"
 
+    @app.get("/own-report")
+    @login_required  # type: ignore[untyped-decorator]
+    @PRIVATE
+    def own_report() -> str:
+        return "report"
+
     @app.get("/login")
     def sign_in() -> str:
         login_user(User(), remember=True)
@@ -487,13 +494,15 @@ def test_login_cookie_makes_no_answer_storable() -> None:
     assert_not_stored(got)
     cookies = [v.partition(";")[0] for n, v in got.headers if n == "Set-Cookie"]
     assert len(cookies) == 2
-    got = answer(app, "/report", headers={"Cookie": "; ".join(cookies)})
-    assert got.get("Cache-Control") == "public, max-age=3600"
-    # remembered, but without a session: this answer brings a new one
+    # remembered, but without a session: this response brings a new one
     remember = next(c for c in cookies if c.startswith("remember_token"))
-    got = answer(app, "/report", headers={"Cookie": remember})
-    assert got.body == b"report"
-    assert_not_stored(got)
+    for sent in "; ".join(cookies), remember:
+        got = answer(app, "/report", headers={"Cookie": sent})
+        assert got.body == b"report"
+        # who is logged in decides, so it varies by the cookie
+        assert_not_stored(got)
+        got = answer(app, "/own-report", headers={"Cookie": sent})
+        assert got.get("Cache-Control") == "private, max-age=3600"
 
 
 # Flask-Limiter: 429 for the endpoint of a cacheable view

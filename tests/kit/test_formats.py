@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 from nocache import Finding
-from nocache import formats
 from nocache import Route
-from nocache.findings import CATALOGUE
-from nocache.findings import finding
+from nocache.audit import formats
+from nocache.audit.findings import CATALOGUE
+from nocache.audit.findings import finding
 from pydantic import ValidationError
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema
 

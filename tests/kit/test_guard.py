@@ -63,7 +63,7 @@ HOSTILE = [
     ("Edge-Control", "!no-store, max-age=10m"),
     ("X-Accel-Expires", "600"),
     ("x-aCCel-eXpires", "@4102444799"),
-    ("Nocache-Stamp", "0123456789abcdef"),
+    ("Nocache-Permit", "0123456789abcdef"),
 ]
 
 
@@ -430,11 +430,11 @@ def request_finished_fails(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 
 
 @case
-def generator_fails_before_the_first_byte(
+def generator_fails_before_the_first_chunk(
     app: NoCacheFlask,
 ) -> tuple[dict[str, t.Any], int]:
     def chunks() -> Iterator[str]:
-        yield ""
+        yield from ()
         fail()
 
     app.get("/")(lambda: chunks())
@@ -591,7 +591,7 @@ def file_in_part(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 def file_part_if_unchanged(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     # the copy that the client wants completed may be another user's
     app.get("/")(lambda: send_file("static/page.css", etag="1"))
-    return to(headers={"Range": "bytes=0-3", "If-Range": '"1"'}), 200
+    return to(headers={"Range": "bytes=0-3", "If-Range": '"1"'}), 206
 
 
 @case
@@ -856,7 +856,7 @@ def test_server_sends_the_headers(app: NoCacheFlask, server: str, prepare: str) 
 @pytest.mark.parametrize(
     "build",
     [
-        generator_fails_before_the_first_byte,
+        generator_fails_before_the_first_chunk,
         middleware_fails,
         middleware_fails_after_start,
         middleware_fails_late,
@@ -902,7 +902,7 @@ def test_failure_after_the_first_byte_breaks_the_answer_off(
         middleware_fails,
         middleware_fails_after_start,
         middleware_starts_twice,
-        generator_fails_before_the_first_byte,
+        generator_fails_before_the_first_chunk,
     ],
     ids=lambda build: build.__name__,
 )
@@ -916,8 +916,8 @@ def test_server_hears_of_one_answer_alone(app: NoCacheFlask, build: Case) -> Non
 
     list(app(environ_of(), start_response))
 
-    [(line, _, exc_info)] = seen
-    assert (line[:3], exc_info) == (str(status), None)
+    [(line, _)] = seen
+    assert line[:3] == str(status)
 
 
 def test_answer_that_the_server_refuses_is_replaced(app: NoCacheFlask) -> None:
@@ -958,7 +958,7 @@ def test_app_that_breaks_wsgi_in_its_body_is_told(app: NoCacheFlask, late: str) 
 
     put_inside(app, middleware)
 
-    with pytest.raises(AssertionError, match="begun|write"):
+    with pytest.raises(AssertionError, match="sent|write"):
         answer(app)
 
 
@@ -1067,7 +1067,7 @@ def test_stream_is_not_read_ahead(app: NoCacheFlask) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
 @pytest.mark.parametrize(
-    "build", [api_route, unhandled, not_found, generator_fails_before_the_first_byte]
+    "build", [api_route, unhandled, not_found, generator_fails_before_the_first_chunk]
 )
 def test_guard_keeps_to_wsgi(app: NoCacheFlask, build: Case, method: str) -> None:
     asked, _ = build(app)
@@ -1144,7 +1144,7 @@ def test_304_of_a_view_is_logged_with_the_request(
     answer(app)
 
     assert "Exception on / [GET]" in caplog.text
-    assert "304 keeps the copy of a client alive, but no @cacheable" in caplog.text
+    assert "The view made a 304, but the request had no condition" in caplog.text
 
 
 def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
@@ -1162,9 +1162,7 @@ def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
     [
         {"If-None-Match": "*"},
         {"If-Modified-Since": CONDITIONS["If-Modified-Since"]},
-        {"If-Range": '"1"'},
-        {"If-Range": '"1"', "Range": "bytes=0-1"},
-        CONDITIONS | {"If-Range": '"1"', "Range": "bytes=0-1"},
+        CONDITIONS,
     ],
     ids="+".join,
 )
@@ -1185,8 +1183,8 @@ def test_conditions_never_reach_the_app(
     assert seen == ["HTTP_IF_MATCH"]
 
 
-def test_preconditions_and_a_bare_range_reach_the_app(app: NoCacheFlask) -> None:
-    sent = {"If-Match": '"1"', "Range": "bytes=0-1"}
+def test_preconditions_and_ranges_reach_the_app(app: NoCacheFlask) -> None:
+    sent = {"If-Match": '"1"', "Range": "bytes=0-1", "If-Range": '"1"'}
     sent["If-Unmodified-Since"] = CONDITIONS["If-Modified-Since"]
     app.get("/")(lambda: [request.headers[name] for name in sent])
 
@@ -1202,7 +1200,7 @@ def test_preconditions_and_a_bare_range_reach_the_app(app: NoCacheFlask) -> None
 def test_client_cannot_stamp_an_answer(app: NoCacheFlask, stamp: str) -> None:
     app.get("/")(lambda: reply(*request.args.items()))
 
-    got = answer(app, query_string={"Nocache-Stamp": stamp})
+    got = answer(app, query_string={"Nocache-Permit": stamp})
 
     assert_not_stored(got)
 
@@ -1212,7 +1210,7 @@ def test_stamp_never_leaves_the_app(app: NoCacheFlask) -> None:
 
     @app.after_request
     def look(response: Response) -> Response:
-        stamps.append(response.headers["Nocache-Stamp"])
+        stamps.append(response.headers["Nocache-Permit"])
         return response
 
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
@@ -1228,8 +1226,8 @@ def test_stamp_of_another_request_opens_nothing(app: NoCacheFlask) -> None:
 
     @app.after_request
     def replay(response: Response) -> Response:
-        stamps.append(response.headers["Nocache-Stamp"])
-        return reply(("Nocache-Stamp", stamps[0]))
+        stamps.append(response.headers["Nocache-Permit"])
+        return reply(("Nocache-Permit", stamps[0]))
 
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
     answer(app)
@@ -1312,7 +1310,7 @@ def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
     def view() -> t.NoReturn:
         abort(stamped if how == "abort" else 404)
 
-    stamped = reply(("Nocache-Stamp", ""))
+    stamped = reply(("Nocache-Permit", ""))
     if how == "error-handler":
         app.register_error_handler(404, lambda e: stamped)
     if how == "after-request":

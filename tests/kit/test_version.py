@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from conftest import ROOT
 from flask.testing import FlaskCliRunner
 from nocache import audit_app
 from nocache import NoCacheFlask
-from nocache import version
-from nocache.audit import write_policy_file
+from nocache.audit import version
+from nocache.audit.policy_file import write_policy_file
 
 
 @pytest.fixture
@@ -30,15 +29,14 @@ def edited() -> list[str]:
     return [f"{path.name} {fact}" for path, fact in version.edits()]
 
 
-def test_checksums_are_those_of_the_kit() -> None:
-    sums = {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in KIT.glob("*.py")
-    }
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+def test_checksums_are_those_of_the_kit(tmp_path: Path) -> None:
+    note_checksums(KIT, tmp_path / "CHECKSUMS")
 
-    noted = (KIT / "CHECKSUMS").read_bytes().decode()
+    noted = (KIT / "CHECKSUMS").read_bytes()
 
-    assert noted == "".join(lines), "the kit was changed: run 'make kit'"
+    assert noted == (tmp_path / "CHECKSUMS").read_bytes(), (
+        "the kit was changed: run 'make kit'"
+    )
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:
@@ -52,16 +50,18 @@ def test_edits_of_an_untouched_kit(kit: Path) -> None:
     assert edited() == []
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in KIT.glob("*.py")))
-def test_edits_names_the_file(kit: Path, name: str) -> None:
-    with (kit / name).open("a") as file:
+@pytest.mark.parametrize(
+    "path", sorted(KIT.rglob("*.py")), ids=lambda p: str(p.relative_to(KIT))
+)
+def test_edits_names_the_file(kit: Path, path: Path) -> None:
+    with (kit / path.relative_to(KIT)).open("a") as file:
         file.write("# faster\n")
 
-    assert edited() == [f"{name} is edited"]
+    assert edited() == [f"{path.name} is edited"]
 
 
 def test_edits_line_ends_noop(kit: Path) -> None:
-    for path in kit.iterdir():
+    for path in kit.rglob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
     assert edited() == []
@@ -77,9 +77,9 @@ def test_edits_caches_noop(kit: Path) -> None:
 def test_edits_added_and_missing(kit: Path) -> None:
     (kit / "sub").mkdir()
     (kit / "sub" / "extra.py").touch()
-    (kit / "wire.py").unlink()
+    (kit / "audit" / "wire.py").unlink()
 
-    assert edited() == ["extra.py is added", "wire.py is missing"]
+    assert edited() == ["wire.py is missing", "extra.py is added"]
 
 
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n"])

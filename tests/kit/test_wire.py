@@ -13,9 +13,9 @@ from nocache import cacheable
 from nocache import guard
 from nocache import nocache
 from nocache import NoCacheFlask
+from nocache.audit.wire import drive
+from nocache.audit.wire import storable
 from nocache.policy import NOCACHE
-from nocache.wire import drive
-from nocache.wire import storable
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from .wsgi import guarded
@@ -196,10 +196,10 @@ def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -
 def test_stamp_that_leaves_the_app_is_found(
     app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NOCACHE, "removes", NOCACHE.removes - {"nocache-stamp"})
-    app.add_url_rule("/s", "s", lambda: ("x", {"Nocache-Stamp": "1"}))
+    monkeypatch.setattr(NOCACHE, "removes", NOCACHE.removes - {"nocache-permit"})
+    app.add_url_rule("/s", "s", lambda: ("x", {"Nocache-Permit": "1"}))
 
-    assert_matches(facts(app), "'GET s' may be stored: Nocache-Stamp is '1'")
+    assert_matches(facts(app), "'GET s' may be stored: Nocache-Permit is '1'")
 
 
 def opened(app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch) -> None:

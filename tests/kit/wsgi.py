@@ -33,7 +33,7 @@ READ_BY_CACHES = {
     "etag",
     "expires",
     "last-modified",
-    "nocache-stamp",
+    "nocache-permit",
     "pragma",
     "surrogate-control",
     "warning",

@@ -25,7 +25,7 @@ def test_audit_finds_nothing(app: Flask, kit: ModuleType) -> None:
 
 
 def test_no_answer_may_be_stored(app: Flask, kit: ModuleType) -> None:
-    found = import_module(f"{kit.__name__}.wire").drive(app)
+    found = import_module(f"{kit.__name__}.audit.wire").drive(app)
 
     assert not found, "\n" + "\n".join(map(str, found))
 

@@ -1,248 +1,250 @@
 from __future__ import annotations
 
-import functools
 import sys
 import typing as t
+from random import getrandbits
 
-from flask import Flask
-from flask import Request
-from flask import request
-from flask import Response as FlaskResponse
+from blinker import signal
 
-from .cli import commands
 from .policy import CDN
-from .policy import EXCHANGE
+from .policy import CONDITIONS
+from .policy import Fields
 from .policy import NOCACHE
-from .policy import on_api
-from .policy import overridden
+from .policy import PERMIT
 from .policy import Policy
-from .policy import policy_of
-from .policy import STATIC
-from .policy import withhold
+from .policy import pop_conditions
+from .policy import refusal
+from .policy import unchanged
+from .policy import without_content
 from .response import closer
+from .response import CompleteBody
 from .response import read_ahead
-from .response import Response
-from .response import Whole
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
+EXCHANGE = "nocache.exchange"
 ERROR = b"Internal Server Error\n"
 ERROR_FIELDS = [
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Content-Length", str(len(ERROR))),
 ]
+# conditions that stay in a request, because they end in 412
+PRECONDITIONS = (*CONDITIONS, "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
+# reading these cannot fail, and servers see their length
+COMPLETE = frozenset({CompleteBody, list, tuple})
 
-
-class NoCacheFlask(Flask):
-    """A Flask app whose answers no cache may store, unless a view is declared so.
-
-    Set ``NOCACHE_CDN_HEADERS`` to send the fields that only a CDN reads as well.
-    Nothing turns the guard off.
-    """
-
-    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
-        super().__init__(*args, **kwargs)
-        # a class of their own, the app's or that of another Flask beside it, stays
-        if self.response_class is FlaskResponse:
-            self.response_class = Response
-        # the prefixes below which every route has to be on an ApiBlueprint
-        self.extensions["nocache"] = set[str]()
-        self.cli.add_command(commands)
-
-    def add_url_rule(
-        self,
-        rule: str,
-        endpoint: str | None = None,
-        view_func: t.Any = None,
-        provide_automatic_options: bool | None = None,
-        **options: t.Any,
-    ) -> None:
-        # Flask's own views: the static files of the app and of its blueprints
-        if getattr(view_func, "__module__", None) in STATIC_VIEWS:
-            view_func = STATIC(view_func)
-        super().add_url_rule(
-            rule, endpoint, view_func, provide_automatic_options, **options
-        )
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> t.Iterable[bytes]:
-        # whatever is assigned to self.wsgi_app runs inside the guard
-        return guard(self, self.wsgi_app, environ, start_response)
-
-    def wsgi_app(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> t.Iterable[bytes]:
-        # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
-        # middleware may come in twice with one environ: only the first was guarded
-        exchange = environ.get(EXCHANGE)
-        if exchange is None or exchange.entered is not None or exchange.server is None:
-            inner = functools.partial(NoCacheFlask.wsgi_app, self)
-            return guard(self, inner, environ, start_response)
-        exchange.entered = self
-        return Flask.wsgi_app(self, environ, start_response)
+# sent as the guard removes or replaces what the app had set on a response: the sender is
+# the app, `endpoint` the request's or None, `fields` the names of the fields
+overridden = signal("nocache-overridden")
 
 
 class Exchange:
-    """One request on its way through the guard.
+    """One request on its way through the guard, and what leaves as its response.
 
-    The app inside is given :meth:`start` for the server's start_response, which is
-    called once, as the first byte is there. In the environment a declared view finds
-    the conditions that were withheld, and leaves its policy and the stamp of its answer.
-    Where the exchange or the stamp gets lost, nothing is stored.
-
-    :param app: whose configuration to use.
-    :param server: the server's start_response.
-    :param method: as the client and its caches know it; middleware may override it.
+    The app inside is given :meth:`start_response` in place of the server's, which is
+    called once, when the first chunk is there. A declared view finds the exchange in
+    the environment and leaves its policy; where either is lost, nothing is stored.
     """
 
-    __slots__ = (
-        "app",
-        "begun",
-        "entered",
-        "fields",
-        "method",
-        "policy",
-        "server",
-        "stamp",
-        "status",
-        "withheld",
-        "write",
-    )
+    # what holds for most requests: an __init__ would cost as much as all the rest
+    authorized = False
+    conditions: dict[str, str] = {}
+    granted: Policy | None = None
+    headers_sent = False
+    # the @nocache that ran, beside which nothing else is granted
+    limit: Policy | None = None
+    not_modified = False
+    permit: tuple[str, str] | None = None
+    server_write: t.Callable[[bytes], object] | None = None
+    status = ""
+    # the app that was let in, the request that it made, what the declared view returned
+    entered: t.Any = None
+    request: t.Any = None
+    returned: object = None
 
-    def __init__(self, app: Flask, server: StartResponse, method: str):
-        self.app = app
-        self.server: StartResponse | None = server
-        self.method = method
-        self.status = ""
-        self.begun = False
-        self.write: t.Callable[[bytes], object] | None = None
-        self.withheld: dict[str, t.Any] = {}
-        self.entered: Flask | None = None
-        self.policy: Policy | None = None
-        self.stamp: tuple[str, str] | None = None
+    app: t.Any
+    environ: WSGIEnvironment
+    headers: Fields
+    # as the client and its caches know it: middleware may override it
+    method: str
+    server: StartResponse | None
 
-    def start(self, status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
-        """Take the status and headers of an answer, which replace those taken before.
+    def start_response(
+        self, status: str, headers: Fields, exc_info: t.Any = None
+    ) -> t.Callable[[bytes], None]:
+        """Take the status and headers of a response, which replace earlier ones.
 
-        :raises Exception: that of `exc_info`, if the answer has begun; PEP 3333.
+        :raises Exception: that of `exc_info`, if the headers were sent; PEP 3333.
         """
-        if self.begun:
-            raise exc_info[1] if exc_info else AssertionError("the answer has begun")
+        if self.headers_sent:
+            raise exc_info[1] if exc_info else AssertionError("the headers were sent")
         policy = NOCACHE
-        if self.stamp is not None and self.stamp in headers:
-            at = headers.index(self.stamp)
-            headers = headers[:at] + headers[at + 1 :]
-            if self.policy is not None and self.policy.admits(
-                self.method, status, headers
-            ):
-                policy = self.policy
-        fields = policy.apply(headers)
-        if len(fields) < len(headers) + len(policy.fields) and overridden.receivers:
-            self._report(policy.overrides(headers))
-        if not policy.storable:
-            if "304" <= status < "305":
-                raise RuntimeError(
-                    "A 304 keeps the copy of a client alive, but no @cacheable view gave"
-                    " that answer."
-                )
-            if self.app.config.get("NOCACHE_CDN_HEADERS"):
-                fields += CDN
-        self.status, self.fields = status, fields
-        return self
+        if "304" <= status < "305":
+            status, headers = self.refuse_304(headers)
+        elif self.permit is not None and self.permit in headers:
+            headers = [field for field in headers if field != self.permit]
+            policy = self.decide(status, headers)
+        for name, _ in headers:
+            if name not in policy.harmless:
+                fields = policy.replace(headers)
+                if overridden.receivers and len(fields) < len(headers) + len(
+                    policy.fields
+                ):
+                    self.report(policy.overrides(headers))
+                break
+        else:
+            fields = [*headers, *policy.fields]
+        if policy.storable and self.conditions and status[:3] == "200":
+            if unchanged(self.conditions, fields):
+                self.not_modified = True
+                status, fields = "304 NOT MODIFIED", without_content(fields)
+        if not policy.storable and self.app.config.get("NOCACHE_CDN_HEADERS"):
+            fields += CDN
+        self.status, self.headers = status, fields
+        return self.write
 
-    def begin(self, exc_info: t.Any = None) -> t.Any:
+    def send_headers(self, exc_info: t.Any = None) -> t.Any:
         """Give the server what was taken, and return its write().
 
         :param exc_info: why it replaces what the server would not take.
         """
         if self.server is None or not self.status:
             raise AssertionError("start_response was not called, PEP 3333")
-        self.begun = True
-        return self.server(self.status, self.fields, exc_info)
+        self.headers_sent = True
+        if exc_info is None:
+            return self.server(self.status, self.headers)
+        return self.server(self.status, self.headers, exc_info)
 
-    def __call__(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Send bytes ahead of the body, as the write() of PEP 3333 does."""
-        if not self.begun:
-            self.write = self.begin()
-        if self.write is None:
+        if not self.headers_sent:
+            self.server_write = self.send_headers()
+        if self.server_write is None:
             raise AssertionError("write() was called from the body, PEP 3333")
-        self.write(data)
+        if not self.not_modified:
+            self.server_write(data)
 
-    def declared(self, asked: Request) -> Policy | None:
-        """Return the policy of the view registered for a request.
+    def close(self, policy: Policy) -> None:
+        """Have nothing stored, whatever is declared beside: a @nocache ran.
 
-        :param asked: the request, perhaps to another app inside of the one entered.
+        :param policy: what it declares.
         """
-        app, rule = self.entered, asked.url_rule
-        if app is None or rule is None:
-            return None
-        policy = policy_of(app.view_functions.get(rule.endpoint))
-        if policy is not None and policy.storable and "." in rule.endpoint:
-            return None if on_api(app, asked.blueprints) else policy
+        if self.limit is not NOCACHE:
+            self.limit = policy
+        self.permit = self.returned = None
+
+    def grant(self, policy: Policy, returned: object) -> None:
+        """Note what a declared view returned; the response made of it gets a permit."""
+        if self.limit is None or self.limit is policy:
+            self.granted, self.returned = policy, returned
+
+    def new_permit(self) -> tuple[str, str]:
+        """Return a header field unlike any that an earlier response was kept with."""
+        self.permit = PERMIT, f"{getrandbits(64)}"
+        return self.permit
+
+    def decide(self, status: str, headers: Fields) -> Policy:
+        """Return the policy that holds for a response with a permit."""
+        policy = t.cast(Policy, self.granted)
+        if policy.storable and (
+            refusal(self.method, status)
+            # only a length or HTTP/1.1 tells a body that failed from a complete one
+            or self.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+            and "content-length" not in (name.lower() for name, _ in headers)
+        ):
+            return NOCACHE
+        if policy.public and (self.authorized or policy.disclosure(headers)):
+            return policy.private or NOCACHE
         return policy
 
-    def _report(self, fields: list[str]) -> None:
+    def refuse_304(self, headers: Fields) -> tuple[str, Fields]:
+        """Return what leaves in place of a 304, which would keep a client's copy alive.
+
+        :raises RuntimeError: if no condition of the request led to it.
+        """
+        if not any(name in self.environ for name in PRECONDITIONS):
+            raise RuntimeError(
+                "The view made a 304, but the request had no condition: the guard"
+                " compares the validators itself. Return the response with its ETag."
+            )
+        # what is left of the conditions ends in 412, RFC 9110 13.1
+        return "412 PRECONDITION FAILED", [*headers, ("Content-Length", "0")]
+
+    def report(self, fields: list[str]) -> None:
         if fields:
-            # middleware answers without a request, or within that of another app
-            own = request and request.environ.get(EXCHANGE) is self
-            endpoint = request.endpoint if own else None
+            endpoint = self.request.endpoint if self.request is not None else None
             overridden.send(self.app, endpoint=endpoint, fields=fields)
 
 
 def guard(
-    app: Flask,
+    app: t.Any,
     application: WSGIApplication,
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> t.Iterable[bytes]:
-    """Answer a request with no-store headers, unless a declared view answers it.
+    """Respond with no-store headers, unless a declared view made the response.
 
-    :param app: whose configuration and logger to use.
+    :param app: the Flask app, whose configuration and logger are used.
     :param application: the WSGI callable inside the guard.
     :param environ: the request; the conditions that can end in a 304 leave it.
     :param start_response: the server's.
     """
-    method = environ["REQUEST_METHOD"]
-    exchange = environ[EXCHANGE] = Exchange(app, start_response, method)
-    if (
-        "HTTP_IF_NONE_MATCH" in environ
-        or "HTTP_IF_MODIFIED_SINCE" in environ
-        or "HTTP_IF_RANGE" in environ
-    ):
-        exchange.withheld = withhold(environ)
+    exchange = environ[EXCHANGE] = Exchange()
+    exchange.app, exchange.environ = app, environ
+    exchange.server, exchange.method = start_response, environ["REQUEST_METHOD"]
+    if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ:
+        exchange.conditions = pop_conditions(environ)
+    if "HTTP_AUTHORIZATION" in environ:
+        exchange.authorized = True
     body: t.Iterable[bytes] = ()
     try:
-        body = application(environ, exchange.start)
+        body = application(environ, exchange.start_response)
+        if exchange.not_modified:
+            response: t.Iterable[bytes] = _empty(body)
         # servers look for their own wrapper, to send the file without reading it
-        if type(body) in (Whole, environ.get("wsgi.file_wrapper")):
-            answer = body
+        elif type(body) in COMPLETE or type(body) is environ.get("wsgi.file_wrapper"):
+            response = body
         else:
-            answer = read_ahead(body)
-        if not exchange.begun:
-            exchange.begin()
+            response = read_ahead(body)
+        # an app that took the socket over has no headers to send
+        if not exchange.headers_sent and (exchange.status or response):
+            exchange.send_headers()
     except Exception:
-        close = closer(body)
         propagate = app.config["PROPAGATE_EXCEPTIONS"]
         if propagate is None:
             propagate = app.testing or app.debug
-        # after write() it is too late for another answer
-        if propagate or exchange.write is not None:
-            close()
+        # after write() it is too late for another response
+        if (
+            propagate
+            or exchange.server_write is not None
+            or (not exchange.status and "HTTP_UPGRADE" in environ)
+        ):
+            closer(body)()
             raise
         path = environ.get("PATH_INFO")
-        app.logger.error("Exception on %s [%s]", path, method, exc_info=True)
-        answer = Whole([] if method == "HEAD" else [ERROR])
-        answer.close = close
-        refused = sys.exc_info() if exchange.begun else None
-        exchange.begun = False
-        exchange.start("500 INTERNAL SERVER ERROR", ERROR_FIELDS)
-        exchange.begin(refused)
+        app.logger.error("Exception on %s [%s]", path, exchange.method, exc_info=True)
+        response = _empty(body)
+        if exchange.method != "HEAD":
+            response.append(ERROR)
+        refused = sys.exc_info() if exchange.headers_sent else None
+        exchange.headers_sent = False
+        exchange.start_response("500 INTERNAL SERVER ERROR", ERROR_FIELDS)
+        exchange.send_headers(refused)
+    except BaseException:
+        closer(body)()
+        raise
     finally:
         # a server may be found from its start_response, and the environ from a server
-        exchange.server = None
-    return answer
+        exchange.server = exchange.request = exchange.returned = None
+        exchange.environ = {}
+    return response
+
+
+def _empty(body: t.Iterable[bytes]) -> CompleteBody:
+    """Return a body in place of another, which is closed with it."""
+    empty = CompleteBody()
+    empty.close = closer(body)
+    return empty

@@ -4,36 +4,40 @@ import typing as t
 from itertools import chain
 
 import flask
+from werkzeug.exceptions import HTTPException
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-class Whole(list[bytes]):
+class CompleteBody(list[bytes]):
     """A body that is all there: reading it cannot fail."""
 
     __slots__ = ("close",)
     close: t.Callable[[], None]
 
 
-class Begun(chain[bytes]):
+class StartedBody(chain[bytes]):
     """A body whose first chunk has been read already."""
 
     __slots__ = ("close",)
     close: t.Callable[[], None]
 
 
-def read_ahead(body: t.Iterable[bytes]) -> Begun:
-    """Read a body up to its first byte, before which no header leaves a server."""
+def read_ahead(body: t.Iterable[bytes]) -> CompleteBody | StartedBody:
+    """Read the first chunk of a body, before which no header leaves a server.
+
+    :param body: what the app returned, PEP 3333.
+    """
     chunks = iter(body)
+    started: CompleteBody | StartedBody
     for chunk in chunks:
-        if chunk:
-            begun = Begun((chunk,), chunks)
-            break
+        started = StartedBody((chunk,), chunks)
+        break
     else:
-        begun = Begun()
-    begun.close = closer(body)
-    return begun
+        started = CompleteBody()
+    started.close = closer(body)
+    return started
 
 
 def closer(body: t.Iterable[bytes]) -> t.Callable[[], None]:
@@ -55,6 +59,22 @@ class _AnyResponse(type):
 class Response(flask.Response, metaclass=_AnyResponse):
     """A response that gives a server its body whole, where it has it whole."""
 
+    @classmethod
+    def force_type(
+        cls, response: t.Any, environ: WSGIEnvironment | None = None
+    ) -> t.Any:
+        # Werkzeug runs an exception as a WSGI app, for the price of half a request
+        if (
+            isinstance(response, HTTPException)
+            and response.response is None
+            and type(response).get_response is HTTPException.get_response
+            and environ is not None
+            and environ["REQUEST_METHOD"] != "HEAD"
+        ):
+            response = response.get_response(environ)
+            response.headers = response.get_wsgi_headers(environ)
+        return super().force_type(response, environ)
+
     def get_app_iter(self, environ: WSGIEnvironment) -> t.Iterable[bytes]:
         if (
             not isinstance(self.response, list)
@@ -62,6 +82,6 @@ class Response(flask.Response, metaclass=_AnyResponse):
             or self.status_code in (204, 304)
         ):
             return super().get_app_iter(environ)
-        body = Whole(self.iter_encoded())
+        body = CompleteBody(self.iter_encoded())
         body.close = self.close
         return body

@@ -12,9 +12,9 @@ from flask.cli import ScriptInfo
 
 from . import formats
 from . import version
-from .audit import audit_app
-from .audit import routes
-from .audit import write_policy_file
+from .policy_file import write_policy_file
+from .routes import routes
+from .rules import audit_app
 
 if t.TYPE_CHECKING:
     from .probe import Probe

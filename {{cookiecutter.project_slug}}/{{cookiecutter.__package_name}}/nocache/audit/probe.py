@@ -9,14 +9,14 @@ from time import sleep
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from .audit import app_location
-from .audit import Route
-from .audit import routes
-from .audit import rule_text
+from ..policy import SAFE
+from ..policy import STORABLE
 from .findings import Finding
 from .findings import finding
-from .policy import SAFE
-from .policy import STORABLE
+from .routes import app_location
+from .routes import Route
+from .routes import routes
+from .routes import rule_text
 from .version import VERSION
 from .wire import CONDITIONS
 from .wire import NOWHERE

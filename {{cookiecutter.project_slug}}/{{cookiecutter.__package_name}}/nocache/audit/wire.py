@@ -6,16 +6,16 @@ import typing as t
 
 from werkzeug.test import Client
 
-from .audit import app_location
-from .audit import routes
-from .audit import rule_text
+from ..policy import CDN
+from ..policy import REMOVED
+from ..policy import SAFE
+from ..policy import STORABLE
+from ..policy import VALIDATORS
 from .findings import Finding
 from .findings import finding
-from .policy import CDN
-from .policy import REMOVED
-from .policy import SAFE
-from .policy import STORABLE
-from .policy import VALIDATORS
+from .routes import app_location
+from .routes import routes
+from .routes import rule_text
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -102,9 +102,15 @@ def storable(
     # a cache on the way adds Age, as it should
     beside = VALIDATORS | {"age"}
     governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
-    declared = policy not in NOT_STORED and governing == [("cache-control", policy)]
-    if declared and method in SAFE and str(status) in STORABLE and not cookies:
-        return ""
+    # static files leave as private where a public response is not allowed
+    declared = policy not in NOT_STORED and governing in (
+        [("cache-control", policy)],
+        [("cache-control", f"private, {policy}")],
+    )
+    private = governing and governing[0][1].startswith("private")
+    if declared and method in SAFE and str(status) in STORABLE:
+        if private or not cookies:
+            return ""
     if status == 304:
         return "a 304 keeps the copy of a client alive"
     for name, text in NO_STORE:

@@ -6,7 +6,7 @@ import re
 import typing as t
 from pathlib import Path
 
-KIT = os.path.dirname(os.path.abspath(__file__))
+KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SKIPPED = frozenset({"node_modules", "site-packages", "tests"})
 FIELD = re.compile(
     r"expires|pragma|surrogate-control|edge-control|x-accel-expires|(.+-)?cache-control",

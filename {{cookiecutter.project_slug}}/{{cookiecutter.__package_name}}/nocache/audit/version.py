@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path
 
 VERSION = "1.0.0"
-KIT = Path(__file__).parent
+KIT = Path(__file__).parent.parent
 # as sha256sum writes them
 CHECKSUMS = KIT / "CHECKSUMS"
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from .audit import Route
 from .findings import CATALOGUE
 from .findings import Finding
+from .routes import Route
 
 Rows = list[tuple[str, ...]]
 

@@ -1,0 +1,1 @@
+"""What a developer, a test and CI need; no request passes here."""

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import typing as t
+from copy import copy
+
+from flask import after_this_request
+from flask import Blueprint
+from flask import Request
+from flask import request
+from flask import Response
+from flask.sansio.app import App
+from flask.sansio.blueprints import BlueprintSetupState
+from werkzeug.datastructures import Headers
+
+from .guard import EXCHANGE
+from .guard import Exchange
+from .policy import MAX_AGE
+from .policy import NOCACHE
+from .policy import NOCACHE_ETAG
+from .policy import Policy
+from .policy import pop_conditions
+from .policy import SAFE
+
+P = t.ParamSpec("P")
+R = t.TypeVar("R")
+View = t.Callable[P, R]
+
+MISSING: t.Any = object()
+POLICY = "_nocache_policy"
+TRACES = "_nocache_traces"
+
+
+class ApiBlueprint(Blueprint):
+    """A blueprint whose answers no cache may store, whatever its views declare."""
+
+    def register(self, app: App, options: dict[str, t.Any]) -> None:
+        """Register as any blueprint does.
+
+        :raises RuntimeError: if no guard would enforce the promise on `app`.
+        """
+        if "nocache" not in app.extensions:
+            raise RuntimeError(
+                f"ApiBlueprint {self.name!r} cannot be registered on {app.name!r}:"
+                " nothing would enforce no-store there. Create the app with"
+                " NoCacheFlask(__name__) instead of Flask(__name__)."
+            )
+        super().register(app, options)
+
+    def make_setup_state(
+        self, app: App, options: dict[str, t.Any], first_registration: bool = False
+    ) -> BlueprintSetupState:
+        state = super().make_setup_state(app, options, first_registration)
+        app.extensions["nocache"].add((state.url_prefix or "").rstrip("/"))
+        return state
+
+
+@t.overload
+def nocache(view: View[P, R], /) -> View[P, R]: ...
+
+
+@t.overload
+def nocache(*, etag: bool = False) -> t.Callable[[View[P, R]], View[P, R]]: ...
+
+
+def nocache(view: t.Any = MISSING, /, *, etag: bool = False) -> t.Any:
+    """Declare that no cache may store a response of a view.
+
+    A guarded app needs no more than the mark; on any other Flask app the responses to
+    the request get the headers here, those of ``abort()`` and of exceptions too.
+
+    :param etag: keep the view's ETag, so that clients can send it in ``If-Match``,
+        RFC 9110 13.1.1.
+    :raises TypeError: if put on something that is not a view.
+    """
+    if view is MISSING:
+        return functools.partial(_declare_no_store, NOCACHE_ETAG if etag else NOCACHE)
+    return _declare_no_store(NOCACHE, view)
+
+
+def cacheable(
+    *, max_age: int, public: bool = False, reason: str
+) -> t.Callable[[View[P, R]], View[P, R]]:
+    """Declare that caches may store the responses of a view.
+
+    Only what the view itself returned to GET or HEAD is stored, with status 200, 203,
+    206 or 304; a public response only without credentials and cookies.
+
+    :param max_age: seconds for which a stored response is fresh; 0 means that it has to
+        be revalidated each time, RFC 9111 5.2.2.4.
+    :param public: whether shared caches may store it, not only the client's own.
+    :param reason: why a stale response does no harm, for the reviewer.
+    :raises TypeError: if an argument or what is decorated has the wrong type.
+    :raises ValueError: if an argument is out of range or the reason blank.
+    """
+    if not isinstance(max_age, int) or isinstance(max_age, bool):
+        raise TypeError(f"cacheable: max_age must be an int, got {max_age!r}.")
+    if not 0 <= max_age <= MAX_AGE:
+        raise ValueError(f"cacheable: max_age must be 0 to {MAX_AGE}, got {max_age}.")
+    if not isinstance(public, bool):
+        raise TypeError(f"cacheable: public must be a bool, got {public!r}.")
+    if not isinstance(reason, str):
+        raise TypeError(f"cacheable: reason must be a str, got {reason!r}.")
+    if not reason.strip():
+        raise ValueError("cacheable: reason must not be blank.")
+    scope = "public" if public else "private"
+    fresh = f"max-age={max_age}" if max_age else "no-cache, max-age=0"
+    return declare_cacheable(f"{scope}, {fresh}", " ".join(reason.split()))
+
+
+def declare_cacheable(
+    text: str, reason: str, private: Policy | None = None
+) -> t.Callable[[View[P, R]], View[P, R]]:
+    """Return what declares a view with this Cache-Control, each with a policy of its own.
+
+    :param text: the Cache-Control.
+    :param reason: why a stale response does no harm.
+    :param private: what holds where a public response is not allowed.
+    """
+
+    def declare(view: View[P, R]) -> View[P, R]:
+        _require_view("cacheable", view)
+        policy = Policy(text, reason, private=private)
+        wrapper = _wrap(view, functools.partial(_enter, policy), policy)
+        # on the wrapper alone: on the function it would open every route of the function
+        if policy_of(wrapper) is None:
+            setattr(wrapper, POLICY, policy)
+        # what was declared here, for the audit to see where it came to nothing
+        with contextlib.suppress(AttributeError):
+            setattr(view, TRACES, (*getattr(view, TRACES, ()), policy))
+        return wrapper
+
+    return declare
+
+
+def policy_of(view: object) -> Policy | None:
+    """Return what a registered view is declared as, None if it is not."""
+    policy = getattr(view, POLICY, None)
+    # a proxy or a mock has any attribute
+    return policy if isinstance(policy, Policy) else None
+
+
+def on_api(app: App, blueprints: t.Iterable[str]) -> bool:
+    """Return whether one of the blueprints of an endpoint is an ApiBlueprint."""
+    return any(isinstance(app.blueprints.get(b), ApiBlueprint) for b in blueprints)
+
+
+def current_exchange() -> tuple[Request, Exchange | None] | None:
+    """Return the current request and its exchange with the server, if it has one."""
+    # the request itself, because each access through its proxy is a look-up
+    proxy: t.Any = request
+    try:
+        current: Request = proxy._get_current_object()
+    except RuntimeError:
+        return None
+    return current, current.environ.get(EXCHANGE)
+
+
+def _require_view(decorator: str, view: object) -> None:
+    if inspect.isclass(view):
+        raise TypeError(
+            f"{decorator}: {view.__name__!r} is a class."
+            " List the decorator in the 'decorators' of the view class."
+        )
+    if not callable(view):
+        raise TypeError(f"{decorator}: expected a view function, got {view!r}.")
+
+
+def _declare_no_store(policy: Policy, view: View[P, R]) -> View[P, R]:
+    _require_view("nocache", view)
+    wrapper = _wrap(view, functools.partial(_protect, policy), policy)
+    for target in (view, wrapper):
+        with contextlib.suppress(AttributeError):
+            setattr(target, POLICY, policy)
+    return wrapper
+
+
+def _wrap(
+    view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
+) -> View[P, R]:
+    """Wrap a view; what it returns is noted in the exchange that `enter` returns."""
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
+            exchange = enter()
+            returned = await view(*args, **kwargs)
+            if exchange is not None:
+                exchange.grant(policy, returned)
+            return returned
+
+        return t.cast("View[P, R]", awaiting)
+
+    @functools.wraps(view)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        exchange = enter()
+        returned = view(*args, **kwargs)
+        if exchange is not None:
+            exchange.grant(policy, returned)
+        return returned
+
+    return wrapper
+
+
+def _enter(policy: Policy) -> Exchange | None:
+    """Return the exchange of the current request, if it asked for the view declared so."""
+    current, exchange = current_exchange() or (None, None)
+    if (
+        current is None
+        or exchange is None
+        # an app may make further requests inside, with this environment or a copy
+        or current is not exchange.request
+        or current.url_rule is None
+    ):
+        return None
+    app, endpoint = exchange.entered, current.url_rule.endpoint
+    if policy_of(app.view_functions.get(endpoint)) is not policy:
+        return None
+    if policy.storable and (
+        current.method not in SAFE
+        or ("." in endpoint and on_api(app, current.blueprints))
+    ):
+        return None
+    return exchange
+
+
+def _protect(policy: Policy) -> Exchange | None:
+    current, exchange = current_exchange() or (None, None)
+    if current is None:
+        return None
+    if exchange is not None:
+        own = current is exchange.request
+        exchange.close(policy if own else exchange.limit or NOCACHE)
+        return None if policy is NOCACHE else _enter(policy)
+    pop_conditions(current.environ)
+    for name in ("if_none_match", "if_modified_since"):
+        vars(current).pop(name, None)
+    after_this_request(functools.partial(_harden, policy))
+    return None
+
+
+def _harden(policy: Policy, response: Response) -> Response:
+    # a view may return one object to several requests
+    response = copy(response)
+    response.headers = Headers(policy.replace(list(response.headers)))
+    return response
