@@ -21,7 +21,9 @@ from conftest import ROOT
 from conftest import TEMPLATE
 
 UPDATING = (ROOT / "docs" / "updating.md").read_text("utf-8")
-(VERSION,) = re.findall('VERSION = "(.+)"', (KIT / "version.py").read_text("utf-8"))
+(VERSION,) = re.findall(
+    'VERSION = "(.+)"', (KIT / "audit" / "version.py").read_text("utf-8")
+)
 CRUFT = ["python", "-m", "cruft"]
 # an older template: the file, what it has now, what it had then
 OLDER = [
