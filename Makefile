@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
-SERVICE := {{cookiecutter.__root}}
+SERVICE := {{cookiecutter.project_slug}}
 KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
 .PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock clean

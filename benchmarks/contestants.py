@@ -26,7 +26,10 @@ from service import service_app
 from werkzeug.test import create_environ
 
 HERE = Path(__file__).parent
-KIT = HERE.parent / "{{cookiecutter.__root}}/{{cookiecutter.__package_name}}/nocache"
+KIT = (
+    HERE.parent
+    / "{{cookiecutter.project_slug}}/{{cookiecutter.__package_name}}/nocache"
+)
 ITEMS = {"items": [{"id": 1, "name": "first"}, {"id": 2, "name": "second"}]}
 BLOCK = b"x" * 65536
 BLOCKS = 16

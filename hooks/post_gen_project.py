@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from tempfile import gettempdir
+
+# cruft gives no folder; it also bakes only to compare, in a temporary one
+BY_CRUFT = "{{ cookiecutter._output_dir is not defined }}".startswith("T")
 
 
 def remove_empty_folders(*roots: Path) -> None:
-    """Remove folders whose every file has a name for another code host."""
+    """Remove folders whose every file has a name for another answer."""
     for root in roots:
         for folder in sorted([root, *root.rglob("*")], reverse=True):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -26,6 +30,7 @@ def start_repository(folder: Path) -> None:
 
 if __name__ == "__main__":
     project = Path.cwd()
-    remove_empty_folders(project / ".github", project / ".gitlab")
+    remove_empty_folders(project / ".github", project / ".gitlab", project / "deploy")
     start_repository(project)
-    print(f"\nNext:\n  cd {project.name}\n  make setup\n  make run", flush=True)
+    if not BY_CRUFT or Path(gettempdir()).resolve() not in project.resolve().parents:
+        print(f"\nNext:\n  cd {project.name}\n  make setup\n  make run", flush=True)

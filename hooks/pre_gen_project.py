@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 import json
 import keyword
+import os
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -18,11 +21,13 @@ TYPED = json.loads(r"""
 {{ _cookiecutter | default({}) | tojson }}
 """)
 
+# a problem is one line of a terminal
+COLUMNS = 80
 # answer: (most characters, an example)
 ASKED = {
     "project_name": (80, "Saved Items"),
     "project_slug": (60, "saved-items"),
-    "description": (200, "Keeps what readers save."),
+    "description": (200, "Saves items."),
     "author_name": (80, "Ada Lovelace"),
     "author_email": (254, "ada@example.com"),
     "api_prefix": (60, "/api/v1"),
@@ -30,29 +35,54 @@ ASKED = {
 CHOICES = {
     "license": ("MIT", "BSD-3-Clause", "Apache-2.0", "none"),
     "code_host": ("github", "gitlab", "none"),
+    "deploy": ("compose", "kubernetes", "none"),
 }
-SHAPES = {
-    "project_slug": (
+SHAPES = (
+    (
+        "project_slug",
         r"[a-z][a-z0-9]*(-[a-z0-9]+)*",
-        "must be lower-case words of ASCII letters and digits, a letter first, joined by single hyphens",
+        "must be a-z, 0-9, inner hyphens",
     ),
-    "author_email": (
+    (
+        "author_email",
         r"[\w%+'-]+(\.[\w%+'-]+)*@([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])",
-        "must be an email address of ASCII characters",
+        "is no ASCII email address",
     ),
-    "api_prefix": (
-        r"(?!/(static|healthz|readyz)(/|$))(/[a-zA-Z0-9][\w.-]*)+",
-        "must be segments of ASCII letters, digits, '.', '_' and '-', each after a slash, the first not static, healthz or readyz",
+    (
+        "api_prefix",
+        r"(/[a-zA-Z0-9][\w.-]*)+",
+        "must be /segments of a-z A-Z 0-9 . _ -",
     ),
-}
+    (
+        "api_prefix",
+        r"(?!/(static|healthz|readyz)(/|$)).*",
+        "takes /static, /healthz or /readyz",
+    ),
+)
 JINJA = re.compile(r"[{][\x7b%#]")
 # control characters, line separators, bidi overrides, surrogates, noncharacters
 UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
+MARKDOWN = re.compile(r"[\\`*_~\[\]<>&#|$:@]|^[-+=]|(?<=[0-9])[.)]")
 DEVICES = {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 DEVICES |= {"con", "prn", "aux", "nul"}
-FOLDERS = set("deploy docs instance migrations nocache test tests wsgi".split())
+# what a Python from 3.11 to 3.15 has and another has not
+PYTHONS = set(
+    """
+    aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt
+    distutils frozendict imghdr imp lazy lib2to3 mailcap msilib nis nntplib ossaudiodev
+    pipes profiling sentinel smtpd sndhdr spwd sre_compile sre_constants sre_parse sunau
+    telnetlib uu xdrlib xxlimited xxlimited_3_13
+    """.split()
+)
+# folders and modules of the service, and what its tools skip or keep for themselves
+SERVICE = set(
+    """
+    codeowners conftest default deploy dist docs instance kube_node_lease kube_public
+    kube_system license makefile migrations nocache node_modules scratch test tests wsgi
+    """.split()
+)
 # import names of what the service installs
 DEPENDENCIES = set(
     """
@@ -70,10 +100,10 @@ DEPENDENCIES = set(
     """.split()
 )
 TAKEN = {
-    "is a Python keyword": {*keyword.kwlist, *keyword.softkwlist},
-    "is a Python builtin": set(dir(builtins)),
-    "is a module of Python": set(sys.stdlib_module_names),
-    "is a name inside the service": FOLDERS,
+    "is a name of Python's own": PYTHONS.union(
+        keyword.kwlist, keyword.softkwlist, dir(builtins), sys.stdlib_module_names
+    ),
+    "is a name inside the service": SERVICE,
     "is a package the service needs": DEPENDENCIES,
     "is a device on Windows": DEVICES,
 }
@@ -82,28 +112,43 @@ TAKEN = {
 def faults(name: str, value: str) -> Iterator[str]:
     """Say what is wrong with one free answer."""
     most, _ = ASKED[name]
-    if not value or value != value.strip():
-        yield "must not be empty, nor start or end with blanks"
+    if not value:
+        yield "is empty"
+        return
+    if value != value.strip():
+        yield "begins or ends with a blank"
     if len(value) > most:
-        yield f"must have at most {most} characters"
+        yield f"has more than {most} characters"
     if UNSAFE.search(value):
-        yield "must be one line without control characters"
+        yield "has a control character"
     if JINJA.search(value):
-        yield "must not hold a brace before a brace, '%' or '#': Jinja would evaluate it"
-    shape, rule = SHAPES.get(name, (".*", ""))
-    if value and not re.fullmatch(shape, value, re.ASCII | re.DOTALL):
-        yield rule
+        yield "would be evaluated by Jinja"
+    for answer, shape, fault in SHAPES:
+        if answer == name and not re.fullmatch(shape, value, re.ASCII | re.DOTALL):
+            yield fault
     if name == "project_slug":
         package = value.replace("-", "_")
-        yield from (
-            f"must not name {package!r}, which {why}"
-            for why in TAKEN
-            if package in TAKEN[why]
-        )
+        yield from (why for why in TAKEN if package in TAKEN[why])
+        if package.startswith("test_"):
+            yield "is a name for a test module"
 
 
-def problems(answers: dict[str, str], typed: dict[str, object]) -> list[str]:
-    """List every problem: its answer, the rule and a valid example.
+def derived(answers: dict[str, str]) -> dict[str, str]:
+    """Work out what a replay file or the command line can set against the answers."""
+    slug = answers["project_slug"]
+    names = {"__typed_slug": slug, "__package_name": slug.replace("-", "_")}
+    for name in ("project_name", "description", "author_name", "author_email"):
+        text = answers[name].replace("\\", r"\\").replace('"', r"\u0022")
+        names[f"__{name}_str"] = f'"{text}"'
+    for name in ("project_name", "description", "author_name"):
+        names[f"__{name}_md"] = MARKDOWN.sub(r"\\\g<0>", answers[name])
+    return names
+
+
+def problems(
+    answers: dict[str, str], typed: dict[str, object]
+) -> list[tuple[str, str]]:
+    """List every problem: its answer, and a line with the rule and an example.
 
     :param answers: what the service would be baked with.
     :param typed: the same before evaluation.
@@ -112,21 +157,45 @@ def problems(answers: dict[str, str], typed: dict[str, object]) -> list[str]:
     for name, (_, example) in ASKED.items():
         before = str(typed.get(name, ""))
         # a slug's default is an expression; its shape says enough
-        evaluated = name not in SHAPES and JINJA.search(before)
+        evaluated = name != "project_slug" and JINJA.search(before)
         value = before if evaluated else answers[name]
-        shown = repr(value if len(value) <= 60 else f"{value[:60]}…")
         for fault in faults(name, value):
-            found.append(f"{name}: {shown} {fault}; for example {example!r}")
+            head, tail = f"error: {name} ", f" {fault}; e.g. {example}"
+            # no letter takes more columns than bytes
+            room, shown = COLUMNS - len(head) - len(tail), repr(value).encode()
+            if len(shown) > room:
+                shown = shown[: room - 4] + "…'".encode()
+            found.append((name, head + shown.decode(errors="ignore") + tail))
     for name, choices in CHOICES.items():
         if answers[name] not in choices:
-            rule = f"must be one of {', '.join(choices)}"
-            found.append(
-                f"{name}: {answers[name]!r} {rule}; for example {choices[0]!r}"
-            )
+            found.append((name, f"error: {name} must be one of {', '.join(choices)}"))
+    if not found:
+        for name, value in derived(answers).items():
+            if answers[name] != value:
+                rule = "does not follow from the answers; leave it out"
+                found.append((name, f"error: {name} {rule}"))
     return found
 
 
+def command(answers: dict[str, str], bad: set[str]) -> str:
+    """Return what asks again, with the good answers filled in."""
+    good = {name: answers[name] for name in (*ASKED, *CHOICES) if name not in bad}
+    words = ["cookiecutter", answers["_template"], *map("=".join, good.items())]
+    folder = answers.get("_output_dir")
+    if not folder:
+        given = json.dumps(good, ensure_ascii=False)
+        words = ["cruft", "create", answers["_template"], "--extra-context", given]
+    elif folder != os.environ.get("PWD"):
+        words += ["--output-dir", folder]
+    if checkout := answers.get("_checkout"):
+        words += ["--checkout", checkout]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
 if __name__ == "__main__":
-    lines = [f"error: {problem}" for problem in problems(ANSWERS, TYPED)]
-    if lines:
-        raise SystemExit("\n".join(lines))
+    # the folder has another name where no folder may have the one that was typed
+    if ANSWERS["project_slug"] == "refused_slug":
+        ANSWERS["project_slug"] = ANSWERS["__typed_slug"]
+    if found := problems(ANSWERS, TYPED):
+        names, lines = zip(*found, strict=True)
+        raise SystemExit("\n".join([*lines, command(ANSWERS, {*names})]))

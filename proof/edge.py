@@ -17,6 +17,7 @@ from .processes import running
 from .report import Row
 from .report import Tally
 from .scenarios import is_no_store
+from .service import generate
 from .service import Origin
 from .service import Service
 
@@ -45,7 +46,7 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             for who, status, request in REQUESTS:
                 yield compare(f"{status} by {who}", status, request, front, bare)
             yield poisoned(front, bare)
-        with pod(service, scratch / "pod", origin.port) as port:
+        with pod(scratch / "pod", origin.port) as port:
             for who, status, request in REQUESTS:
                 yield in_pod(f"{status} by {who}", status, request, port)
             yield in_pod("200", 200, PLAIN, port)
@@ -71,10 +72,11 @@ def fronts(
 
 
 @contextlib.contextmanager
-def pod(service: Service, folder: Path, upstream: int) -> Iterator[int]:
+def pod(folder: Path, upstream: int) -> Iterator[int]:
     """Run nginx as a pod does, but for the ports and the folder of what it writes."""
-    base, port = service.folder / "deploy" / "kubernetes" / "base", free_port()
-    shutil.copytree(base, folder)
+    service = generate(folder.with_name("kubernetes"), "deploy=kubernetes")
+    shutil.copytree(service / "deploy" / "kubernetes" / "base", folder)
+    port = free_port()
     path = folder / "nginx.conf"
     # root's workers are another user, who must not enter our folder
     user = "user root;" if os.geteuid() == 0 else ""

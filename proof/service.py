@@ -88,13 +88,18 @@ def bake(scratch: Path, mutation: str | None = None) -> Service:
 
     :param mutation: name of a mistake to make in it.
     """
-    cookiecutter = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
-    run([*cookiecutter, "--output-dir", str(scratch)], scratch)
-    service = Service(scratch / "saved-items", scratch)
+    service = Service(generate(scratch), scratch)
     run(["make", "setup", f"PYTHON={sys.executable}"], service.folder)
     if mutation is not None:
         MUTATIONS[mutation].make(service.folder)
     return service
+
+
+def generate(folder: Path, *answers: str) -> Path:
+    """Bake a service into a folder and return where it lies."""
+    cookiecutter = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
+    run([*cookiecutter, "--output-dir", str(folder), *answers], ROOT)
+    return folder / "saved-items"
 
 
 def run(

@@ -15,7 +15,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = ROOT / "{{cookiecutter.__root}}"
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 
@@ -27,6 +27,8 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "no-license": {"license": "none"},
     "gitlab": {"code_host": "gitlab"},
     "no-host": {"code_host": "none"},
+    "kubernetes": {"deploy": "kubernetes"},
+    "no-deploy": {"deploy": "none"},
     "prefix": {"api_prefix": "/v2/json"},
     "names": {
         "project_name": 'Søren\'s "Shelf" \\ 100% 👩‍🚀',
@@ -41,10 +43,20 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "description": 'A "quoted" word. ' * 11 + "The end.",
         "author_name": '"' * 80,
         "api_prefix": "/p" * 30,
+        "deploy": "kubernetes",
     },
 }
 # these change no Python: what was shown for the defaults holds for them too
-SAME_PYTHON = ["bsd", "apache", "no-license", "gitlab", "no-host"]
+SAME_PYTHON = [
+    *["bsd", "apache", "no-license", "gitlab", "no-host"],
+    *["kubernetes", "no-deploy"],
+]
+
+
+def combinations(*deploys: str) -> list[str]:
+    """Name the combinations that have one of these as their deployment."""
+    default = QUESTIONS["deploy"][0]
+    return [n for n, a in COMBINATIONS.items() if a.get("deploy", default) in deploys]
 
 
 @dataclass(frozen=True)
@@ -124,14 +136,27 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
-    """Bake into a given folder, away from the user's own cookiecutter settings."""
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of cookiecutter, away from the user's own."""
     home = tmp_path_factory.mktemp("cookiecutter")
     config = home / "config.yaml"
     folders = {"cookiecutters_dir": str(home), "replay_dir": str(home / "replay")}
     config.write_text(json.dumps(folders), "utf-8")
+    return config
 
-    def bake_into(folder: Path, *, overwrite: bool = False, **answers: str) -> Project:
+
+@pytest.fixture(scope="session")
+def bake_into(template: Path, config: Path) -> Bake:
+    """Bake into a given folder."""
+
+    def bake_into(
+        folder: Path,
+        *,
+        overwrite: bool = False,
+        skip: bool = False,
+        hooks: bool = True,
+        **answers: str,
+    ) -> Project:
         made = cookiecutter(
             str(template),
             no_input=True,
@@ -139,6 +164,8 @@ def bake_into(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
             output_dir=str(folder),
             config_file=str(config),
             overwrite_if_exists=overwrite,
+            skip_if_file_exists=skip,
+            accept_hooks=hooks,
         )
         return Project(Path(made))
 

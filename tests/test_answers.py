@@ -179,7 +179,7 @@ def check(bake_into: Bake, answers: dict[str, str]) -> str:
         try:
             project = bake_into(Path(folder), **answers)
         except FailedHookException:
-            named = set(re.findall(r"^error: (\w+): .* for example ", said(), re.M))
+            named = set(re.findall(r"^error: (\w+) .*; e\.g\. ", said(), re.M))
             assert named & {*answers, "project_slug"} == named != set()
             assert os.listdir(folder) == []
             return "refused"

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import Bake
+from conftest import COMBINATIONS
+from conftest import combinations
 from conftest import Project
-from conftest import TEMPLATE
 
 FILE = "deploy/compose.yaml"
 REQUIRED = ["FLASK_SECRET_KEY", "POSTGRES_PASSWORD", "SERVICE_HOST"]
@@ -24,10 +26,9 @@ def services(baked: Project) -> dict[str, Any]:
     return services
 
 
-def test_compose_fits_the_schema(combination: tuple[str, Project]) -> None:
-    _, project = combination
-
-    done = check(project.path / FILE)
+@pytest.mark.parametrize("name", combinations("compose"))
+def test_compose_fits_the_schema(bake: Bake, name: str) -> None:
+    done = check(bake(**COMBINATIONS[name]).path / FILE)
 
     assert done.returncode == 0, done.stdout
 
@@ -85,21 +86,15 @@ def test_nginx_takes_the_bodies_that_the_service_takes(baked: Project) -> None:
     )
 
 
-def test_image_gets_the_package(combination: tuple[str, Project]) -> None:
-    _, project = combination
+@pytest.mark.parametrize("name", combinations("compose", "kubernetes"))
+def test_image_gets_the_package(bake: Bake, name: str) -> None:
+    project = bake(**COMBINATIONS[name])
     ignored = project.read(".dockerignore")
     kept = re.findall(r"^!(.+)$", ignored, re.M)
 
     assert re.findall(r"^[^#!].*$", ignored, re.M)[0] == "*"
     assert project.package in kept
     assert [path for path in kept if not (project.path / path).exists()] == []
-
-
-def test_dockerfile_holds_no_answer() -> None:
-    """Bots renew it here as well, and they read no Jinja."""
-    text = (TEMPLATE / "deploy" / "Dockerfile").read_text("utf-8")
-
-    assert "{{" not in text and "{%" not in text
 
 
 def check(path: Path) -> subprocess.CompletedProcess[str]:

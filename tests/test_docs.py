@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from conftest import Bake
 from conftest import KIT
 from conftest import Project
 from conftest import QUESTIONS
@@ -27,7 +28,7 @@ def test_readme_lists_every_option() -> None:
 
 
 def test_readme_names_every_choice() -> None:
-    for name in ("license", "code_host"):
+    for name in ("license", "code_host", "deploy"):
         row = next(line for line in README.splitlines() if f"| `{name}` |" in line)
         assert all(choice in row for choice in QUESTIONS[name])
 
@@ -88,23 +89,62 @@ def test_review_checklist_names_every_finding(baked: Project) -> None:
         assert id in baked.read("docs/review-checklist.md")
 
 
-def test_service_readme_lists_every_command(baked: Project) -> None:
-    targets = re.findall(r"^(\w+):.*  ## ", baked.read("Makefile"), re.MULTILINE)
-    listed = re.findall(r"^\| `make (\w+)", baked.read("README.md"), re.MULTILINE)
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_service_readme_lists_every_command(bake: Bake, deploy: str) -> None:
+    project = bake(deploy=deploy)
+    told = project.run("make", "help").stdout
+    listed = re.findall(r"^\| `make (\w+)", project.read("README.md"), re.MULTILINE)
 
-    assert listed == [t for t in targets if t != "help"]
+    assert sorted(["help", *listed]) == sorted(re.findall(r"^make (\w+)", told, re.M))
+    assert ("image" in listed) == (deploy != "none")
 
 
-def test_service_readme_lists_every_variable(baked: Project) -> None:
-    listed = re.findall(r"^\| `([A-Z_]+)` \|", baked.read("README.md"), re.MULTILINE)
-    shown = re.findall(r"^#? ?([A-Z_]+)=", baked.read(".env.example"), re.MULTILINE)
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_service_readme_lists_every_variable(bake: Bake, deploy: str) -> None:
+    project = bake(deploy=deploy)
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", project.read("README.md"), re.MULTILINE)
+    shown = re.findall(r"^#? ?([A-Z_]+)=", project.read(".env.example"), re.MULTILINE)
 
     assert sorted(listed) == sorted(shown)
 
 
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_service_tells_of_its_own_deployment(bake: Bake, deploy: str) -> None:
+    project = bake(deploy=deploy)
+    names = [n for n in project.files() if re.search(r"\.md$|\.env|\.ya?ml$", n)]
+    # an edge's own products are named whatever runs the service
+    told = "".join(project.read(n) for n in names if n != "docs/edge.md")
+    words = {
+        "compose": ["docker compose", "deploy/compose.yaml"],
+        "kubernetes": ["kubectl", "deploy/kubernetes"],
+        "none": [],
+    }
+
+    for answer, said in words.items():
+        assert {word in told for word in said} <= {answer == deploy}
+    common = [r"\bdeploy/", "METRICS_PORT", "[Pp]rometheus", "[Dd]ocker", "operations"]
+    found = {bool(re.search(word, told)) for word in common}
+    assert found == {deploy != "none"}
+    for link in re.findall(r"\]\((?!http)([^)#]+)", project.read("README.md")):
+        assert project.has(link), link
+
+
+def test_readme_counts_the_files_of_each_deployment(bake: Bake) -> None:
+    (row,) = re.findall(r"^\| `deploy` .+", README, re.MULTILINE)
+    counted = {
+        deploy: len(bake(project_slug=f"my-{deploy}", deploy=deploy).files())
+        for deploy in QUESTIONS["deploy"]
+    }
+
+    assert dict(re.findall(r"(\w+) \((\d+) files\)", row)) == {
+        deploy: str(files) for deploy, files in counted.items()
+    }
+
+
 def test_service_readme_lists_every_log_key_and_metric(baked: Project) -> None:
     section = baked.read("README.md").partition("## What it tells about itself")[2]
-    cells = re.findall(r"^\| (`.+?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    section = section.partition("\n## ")[0] + baked.read("docs/operations.md")
+    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
     listed = re.findall(r"`(\w+)`", "".join(cells))
     logs = baked.read(f"{baked.package}/observability.py")
     counts = baked.read(f"{baked.package}/metrics.py")

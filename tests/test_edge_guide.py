@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from conftest import Bake
 from conftest import Project
+from conftest import QUESTIONS
 from conftest import ROOT
 
 PRODUCTS = """
@@ -74,11 +76,15 @@ def test_what_the_proof_runs_is_what_the_guide_says(
             assert setting in proof, name
 
 
-def test_the_guide_is_found(baked: Project) -> None:
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_the_guide_is_found(bake: Bake, deploy: str) -> None:
+    baked = bake(deploy=deploy)
     guide = baked.read("docs/edge.md")
 
     assert "(docs/edge.md)" in baked.read("README.md")
     assert "(edge.md)" in baked.read("docs/caching.md")
+    # the rule is in a file or on the page
+    assert ("nginx-no-store.conf" in guide) != ("map $upstream" in guide)
     assert "flask nocache probe https://" in guide
     for path in re.findall(r"`(deploy/[\w./-]+)`", guide):
         assert baked.has(path), path

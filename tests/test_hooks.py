@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
+from unicodedata import east_asian_width
 
 import pytest
 from conftest import Bake
+from conftest import Project
 from conftest import QUESTIONS
 from conftest import ROOT
 from conftest import TEMPLATE
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.exceptions import OutputDirExistsException
+from cookiecutter.main import cookiecutter
 from cookiecutter.utils import create_env_with_context
+from test_generated_project import PYTHONS
 
 GOOD = {
     "project_name": "Saved Items",
@@ -26,6 +36,7 @@ GOOD = {
     "api_prefix": "/api",
     "license": "MIT",
     "code_host": "github",
+    "deploy": "compose",
 }
 CONTROL = ["a\nb", "a\tb", "a\x00b", "a\x1bb", "a\x85b", "a\u2028b", "\ud800"]
 BIDI = ["a\u202eb", "a\u2066b", "\ufeffa", "a\uffff"]
@@ -55,6 +66,7 @@ VALID = {
     ],
     "license": QUESTIONS["license"],
     "code_host": QUESTIONS["code_host"],
+    "deploy": QUESTIONS["deploy"],
 }
 INVALID = {
     "project_name": TEXT,
@@ -63,6 +75,11 @@ INVALID = {
         *["A", "1a", "a_b", "-a", "a-", "a--b", "a b", "é", "../evil", "/etc", "a.b"],
         *["a" * 61, "class", "match", "print", "json", "test", "tests", "nocache"],
         *["wsgi", "flask", "flask-alembic", "yaml", "con", "com1", "lpt9", "nul"],
+        # taken where the service is tested, linted, made or deployed
+        *["conftest", "test-api", "test-anything", "dist", "node-modules", "makefile"],
+        *["license", "codeowners", "default", "kube-system", "scratch"],
+        # modules of another Python than the one that bakes
+        *["imp", "cgi", "asyncore", "compression", "annotationlib", "profiling"],
     ],
     "description": TEXT,
     "author_name": TEXT,
@@ -86,9 +103,16 @@ INVALID = {
     ],
     "license": ["", "mit", "GPL"],
     "code_host": ["", "GitHub", "bitbucket"],
+    "deploy": ["", "Compose", "docker"],
 }
+# none of them may be a folder's name, and nothing may be left behind
+NO_FOLDERS = [
+    *["a/b", "a/", "/a", "a\\b", "../x", "../../x", "a/../b", "{here}/x", "C:\\x"],
+    *["", " ", ".", "..", "...", "-", "~", "x" * 61, "x" * 300, "a\x00b", "a\nb"],
+    *["Con", "aux.txt", ".git", "日本", "é", "Saved Items", "Taken", "refused_slug"],
+]
 
-Problems = Callable[..., list[str]]
+Problems = Callable[..., list[tuple[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +122,13 @@ def pre_gen(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def problems(pre_gen: ModuleType) -> Problems:
-    def problems(typed: dict[str, str] | None = None, **answers: str) -> list[str]:
-        found: list[str] = pre_gen.problems(GOOD | answers, typed or {})
+    def problems(
+        typed: dict[str, str] | None = None, **answers: str
+    ) -> list[tuple[str, str]]:
+        given = GOOD | answers
+        found: list[tuple[str, str]] = pre_gen.problems(
+            pre_gen.derived(given) | given, typed or {}
+        )
         return found
 
     return problems
@@ -116,18 +145,28 @@ def test_problems_valid(problems: Problems, name: str, value: str) -> None:
 def test_problems_invalid(problems: Problems, name: str, value: str) -> None:
     found = problems(**{name: value})
     assert found
-    assert {line.partition(":")[0] for line in found} == {name}
+    assert {named for named, _ in found} == {name}
+    assert all(line.startswith(f"error: {name} ") for _, line in found)
 
 
 def test_problems_wording(problems: Problems) -> None:
-    assert problems(project_slug="class", author_name="Ada\n") == [
-        "project_slug: 'class' must not name 'class', which is a Python keyword;"
-        " for example 'saved-items'",
-        "author_name: 'Ada\\n' must not be empty, nor start or end with blanks;"
-        " for example 'Ada Lovelace'",
-        "author_name: 'Ada\\n' must be one line without control characters;"
-        " for example 'Ada Lovelace'",
+    found = problems(project_slug="class", author_name="Ada\n", deploy="docker")
+    assert [line for _, line in found] == [
+        "error: project_slug 'class' is a name of Python's own; e.g. saved-items",
+        "error: author_name 'Ada\\n' begins or ends with a blank; e.g. Ada Lovelace",
+        "error: author_name 'Ada\\n' has a control character; e.g. Ada Lovelace",
+        "error: deploy must be one of compose, kubernetes, none",
     ]
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_problems_fit_a_line(problems: Problems, name: str) -> None:
+    many = ["'" * 90, "日" * 300, "👩‍🚀" * 99, "\0" * 99, "{{" * 99, " " * 99 + '"']
+    for value in INVALID[name] + many:
+        for _, line in problems(**{name: value}):
+            columns = sum(1 + (east_asian_width(c) in "FW") for c in line)
+            assert columns <= 80, line
+            assert line.isprintable(), line
 
 
 def test_problems_examples_are_valid(pre_gen: ModuleType, problems: Problems) -> None:
@@ -138,18 +177,35 @@ def test_problems_examples_are_valid(pre_gen: ModuleType, problems: Problems) ->
 
 
 def test_problems_evaluated_on_the_command_line(problems: Problems) -> None:
-    (line,) = problems(typed={"description": "{{ 7*7 }}"}, description="49")
-    assert line.startswith("description: '{{ 7*7 }}' must not hold a brace")
+    ((_, line),) = problems(typed={"description": "{{ 7*7 }}"}, description="49")
+    assert line.startswith("error: description '{{ 7*7 }}' would be evaluated")
 
 
-def test_problems_long_value_is_cut(problems: Problems) -> None:
-    (line,) = problems(description="x" * 10_000)
-    assert len(line) < 200
+def test_names_of_every_python_are_taken(pre_gen: ModuleType) -> None:
+    """Whichever of them bakes, and whichever runs the service."""
+    code = (
+        "import builtins, keyword, sys; print(*sys.stdlib_module_names,"
+        " *dir(builtins), *keyword.kwlist, *keyword.softkwlist)"
+    )
+    pythons = [sys.executable, *filter(None, map(installed, PYTHONS))]
+    names = [
+        {
+            name
+            for name in subprocess.check_output([python, "-c", code], text=True).split()
+            if re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
+        }
+        for python in pythons
+    ]
+    differing = set.union(*names) - names[0].intersection(*names)
+    assert differing <= pre_gen.PYTHONS
+    # and what this one has is taken without the list
+    known = pre_gen.TAKEN["is a name of Python's own"]
+    assert set.union(*names) <= known
 
 
 def test_every_question_is_checked(pre_gen: ModuleType) -> None:
     asked = {name for name in QUESTIONS if not name.startswith("_")}
-    assert asked == {*pre_gen.ASKED, *pre_gen.CHOICES}
+    assert asked == {*pre_gen.ASKED, *pre_gen.CHOICES} == INVALID.keys()
     for name, choices in pre_gen.CHOICES.items():
         assert list(choices) == QUESTIONS[name]
 
@@ -175,10 +231,48 @@ def test_bake_refuses_all_problems_at_once(
 ) -> None:
     with pytest.raises(FailedHookException):
         bake(project_slug="../evil", author_email="nobody", description="a\nb")
-    _, err = capfd.readouterr()
-    named = re.findall(r"^error: (\w+): ", err, re.M)
-    assert named == ["project_slug", "description", "author_email"]
+    assert refused(capfd) == ["project_slug", "description", "author_email"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refusal_fits_a_terminal(bake: Bake, template: Path, tmp_path: Path) -> None:
+    """Three problems and the command stay above what Cookiecutter prints after them."""
+    (tmp_path / "flask-nocache-template").symlink_to(template)
+    answers = ["project_slug=class", "author_email=nobody", "api_prefix=api"]
+    said = command_line(tmp_path, "cookiecutter", "flask-nocache-template", *answers)
+    shown = said[said.index("error: ") :].splitlines()
+    # the last row is the prompt's
+    assert sum(-(-len(line) // 80) for line in shown) < 24
+
+
+def test_refusal_gives_a_command(template: Path, tmp_path: Path) -> None:
+    good = {
+        "project_name": 'Zoë\'s "Shelf" $HOME',
+        "description": "100 % & *more*; 🚀",
+        "author_name": "-n",
+        "deploy": "none",
+    }
+    answers = [f"{name}={value}" for name, value in good.items()]
+    elsewhere = tmp_path / "else where"
+    said = command_line(
+        tmp_path,
+        *["cookiecutter", str(template), *answers, "project_slug=A b", "license=none"],
+        *["--output-dir", "else where"],
+    )
+    assert [line.split()[1] for line in said.splitlines()[:1]] == ["project_slug"]
+
+    command, name, *words = shlex.split(said.splitlines()[1])
+    assert (command, name) == ("cookiecutter", str(template))
+    assert words[-2:] == ["--output-dir", str(elsewhere)]
+    assert [word for word in words if word.startswith("project_slug")] == []
+    command_line(tmp_path, command, name, *words, "project_slug=shelf")
+
+    made = Project(elsewhere / "shelf")
+    assert not made.has("LICENSE") and not made.has("deploy/Dockerfile")
+    metadata = tomllib.loads(made.read("pyproject.toml"))["project"]
+    assert metadata["description"] == good["description"]
+    assert metadata["authors"][0]["name"] == good["author_name"]
+    assert good["project_name"].replace('"', r"\u0022") in made.read("shelf/config.py")
 
 
 def test_bake_treats_code_as_data(bake: Bake, tmp_path: Path) -> None:
@@ -188,14 +282,61 @@ def test_bake_treats_code_as_data(bake: Bake, tmp_path: Path) -> None:
     assert project.path.parent == tmp_path
 
 
-@pytest.mark.parametrize("slug", ["", "..", "x" * 300, "日"])
+@pytest.mark.parametrize("slug", NO_FOLDERS)
 def test_bake_refuses_a_slug_that_is_no_folder(
-    bake: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str], slug: str
+    bake_into: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str], slug: str
+) -> None:
+    inside = tmp_path / "inside"
+    # where a tidied slug would lead
+    for taken in ("taken", "a", "x", "saved-items"):
+        (inside / taken).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FailedHookException):
+        bake_into(inside, project_slug=slug.format(here=tmp_path))
+    assert set(refused(capfd)) == {"project_slug"}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [n for n in QUESTIONS if n[:2] == "__" != n[-2:]])
+@pytest.mark.parametrize("value", ["..", "class", "print(1)"])
+def test_bake_refuses_derived_names(
+    bake: Bake,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
 ) -> None:
     with pytest.raises(FailedHookException):
-        bake(project_slug=slug)
-    assert "error: project_slug: " in capfd.readouterr().err
+        bake(**{name: value})
+    # two of them are made of __markdown
+    assert refused(capfd)[0].startswith("__" if name == "__markdown" else name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["project_name", "project_slug", "description"])
+def test_bake_refuses_an_edited_replay(
+    bake_into: Bake,
+    template: Path,
+    config: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    bake_into(tmp_path)
+    replay = config.parent / "replay" / f"{template.name}.json"
+    context = json.loads(replay.read_text("utf-8"))
+    made = {"output_dir": str(tmp_path / "again"), "config_file": str(config)}
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps(context), "utf-8")
+    cookiecutter(str(template), replay=str(edited), **made)
+    shutil.rmtree(tmp_path / "again")
+
+    context["cookiecutter"][name] = "other"
+    edited.write_text(json.dumps(context), "utf-8")
+    with pytest.raises(FailedHookException):
+        cookiecutter(str(template), replay=str(edited), **made)
+    assert all(named.startswith("__") for named in refused(capfd))
+    assert not list((tmp_path / "again").iterdir())
 
 
 def test_default_slug_of_a_long_name(bake: Bake) -> None:
@@ -233,6 +374,31 @@ def test_bake_over_a_service_keeps_other_files(
     assert mine.read_text() == "MINE = 1\n"
 
 
+def test_bake_over_a_service_skips_what_a_team_edited(
+    bake_into: Bake, template: Path, tmp_path: Path
+) -> None:
+    project = bake_into(tmp_path)
+    kit = f"{project.package}/nocache/"
+    for name in project.files():
+        (project.path / name).write_text("edited\n")
+    bake_into(tmp_path, overwrite=True, skip=True, description="Another.")
+    own = [name for name in project.files() if not name.startswith(kit)]
+    assert {project.read(name) for name in own} == {"edited\n"}
+    assert all(project.read(name) != "edited\n" for name in {*project.files()} - {*own})
+
+
+def test_bake_without_hooks(bake_into: Bake, tmp_path: Path) -> None:
+    """The folders of other answers stay, until the documented command."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (command,) = re.findall("`(find saved-items .+?)`", readme)
+    for deploy in QUESTIONS["deploy"]:
+        answers = {"deploy": deploy, "code_host": "none"}
+        project = bake_into(tmp_path / deploy, hooks=False, **answers)
+        subprocess.run(["sh", "-c", command], cwd=tmp_path / deploy, check=True)
+        same = bake_into(tmp_path / "hooks" / deploy, **answers)
+        assert paths(project) == paths(same)
+
+
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 def test_repository_is_started(bake: Bake) -> None:
     git = bake().path / ".git"
@@ -253,6 +419,35 @@ def test_repository_needs_git(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not (bake().path / ".git").exists()
+
+
+def refused(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Name the answers that a hook has refused since the last call."""
+    return re.findall(r"^error: (\w+) ", capfd.readouterr().err, re.M)
+
+
+def command_line(folder: Path, *words: str) -> str:
+    """Run a command as a shell does in this folder, with default settings."""
+    environ = {"PWD": str(folder), "HOME": str(folder), "PYTHONUTF8": "1"}
+    command = ["python", "-m", *words, "--no-input", "--default-config"]
+    return Project(folder).run(*command, **environ).stdout
+
+
+def paths(project: Project) -> set[str]:
+    found = (p.relative_to(project.path) for p in project.path.rglob("*"))
+    return {p.as_posix() for p in found if p.parts[0] != ".git"}
+
+
+def installed(version: str) -> str | None:
+    """Find a Python that starts; version managers leave ones on PATH that do not."""
+    for folder in os.get_exec_path():
+        python = shutil.which(f"python{version}", path=folder)
+        if (
+            python
+            and not subprocess.run([python, "-V"], capture_output=True).returncode
+        ):
+            return python
+    return None
 
 
 def load_hook(name: str, folder: Path) -> ModuleType:

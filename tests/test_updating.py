@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +18,21 @@ from conftest import KIT
 from conftest import note_checksums
 from conftest import Project
 from conftest import ROOT
+from conftest import TEMPLATE
 
 UPDATING = (ROOT / "docs" / "updating.md").read_text("utf-8")
-(VERSION,) = re.findall('VERSION = "(.+)"', (KIT / "version.py").read_text("utf-8"))
+(VERSION,) = re.findall(
+    'VERSION = "(.+)"', (KIT / "audit" / "version.py").read_text("utf-8")
+)
 CRUFT = ["python", "-m", "cruft"]
 # an older template: the file, what it has now, what it had then
 OLDER = [
+    # the folder was named by another variable
+    (
+        "../../cookiecutter.json",
+        '  "__package',
+        '  "__root": "{{ cookiecutter.project_slug }}",\n  "__package',
+    ),
     ("nocache/audit/version.py", 'VERSION = "', 'VERSION = "0.'),
     ("nocache/guard.py", "from __future__", "# an older guard\nfrom __future__"),
     ("errors.py", "from __future__", "# an older file\nfrom __future__"),
@@ -28,6 +40,7 @@ OLDER = [
     ("../requirements.txt", "\n", "\n# an older lock\n"),
     ("../cache-policy.txt", "\n", "\n# an older policy\n"),
 ]
+OLD_FOLDER = "{{cookiecutter.__root}}"
 SKIPPED = {"requirements.txt", "requirements-dev.txt", "cache-policy.txt"}
 COUNTS = """\
 from __future__ import annotations
@@ -76,7 +89,7 @@ def remote(home: None, template: Path, tmp_path_factory: pytest.TempPathFactory)
     make_older(work.path)
     commit(work, "older")
     run(work, "git", "tag", "older")
-    (work.path / KIT.relative_to(ROOT) / "dropped.py").unlink()
+    shutil.rmtree(work.path / OLD_FOLDER)
     shutil.copytree(template, work.path, dirs_exist_ok=True)
     commit(work, "newer")
     run(work, "git", "clone", "--bare", ".", "../template.git")
@@ -138,6 +151,51 @@ def test_update_of_an_untouched_service_is_a_fresh_bake(create: Create) -> None:
     shutil.rmtree(project.path)
 
     assert updated == contents(create("main"))
+
+
+def test_update_from_a_folder_of_another_name(remote: str, create: Create) -> None:
+    """With nothing but the folder's name changed, nothing but cruft's note changes."""
+    work = Project(Path(remote.removeprefix("file://")).parent / "work")
+    run(work, "git", "checkout", "-b", "renamed", "older")
+    run(work, "git", "mv", OLD_FOLDER, TEMPLATE.name)
+    commit(work, "rename the folder")
+    run(work, "git", "push", remote, "renamed")
+    project = create()
+
+    run(project, *CRUFT, "update", "--skip-apply-ask", "--checkout", "renamed")
+
+    assert run(project, "git", "status", "--short") == " M .cruft.json\n"
+
+
+def test_diff_is_a_patch(create: Create) -> None:
+    project = create("main")
+    assert run(project, *CRUFT, "diff") == ""
+    edit(project, "README.md", "## Run", "## Who to ask\n\nAda.\n\n## Run")
+
+    assert run(project, *CRUFT, "diff").startswith("diff --git ")
+
+
+def test_create_says_what_comes_next(remote: str, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    create = [*CRUFT, "create", remote, "--no-input"]
+
+    said = run(Project(tmp_path), *create, TMPDIR=str(temporary))
+
+    assert said == "\nNext:\n  cd saved-items\n  make setup\n  make run\n"
+
+
+def test_create_refuses_with_a_command(remote: str, tmp_path: Path) -> None:
+    answers = {"project_slug": "class", "description": 'A "quoted" 🚀.'}
+    options = ["--no-input", "--extra-context", json.dumps(answers)]
+    bad = Project(tmp_path).run(*CRUFT, "create", remote, *options)
+    assert bad.returncode == 1
+    (command,) = re.findall("^cruft (.+)", bad.stdout, re.M)
+
+    run(Project(tmp_path), *CRUFT, *shlex.split(command), "--no-input")
+
+    made = Project(tmp_path / "saved-items").read("pyproject.toml")
+    assert tomllib.loads(made)["project"]["description"] == answers["description"]
 
 
 def test_update_shows_a_conflict_in_the_file(create: Create, template: Path) -> None:
@@ -229,6 +287,7 @@ def make_older(work: Path) -> None:
         path.write_text(text.replace(now, then, 1), "utf-8", newline="\n")
     (kit / "dropped.py").touch()
     note_checksums(kit)
+    (work / TEMPLATE.name).rename(work / OLD_FOLDER)
 
 
 def kit(package: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Bake
+from conftest import QUESTIONS
 from conftest import ROOT
 
 # a pinned action; the tests loosen it
@@ -48,9 +50,10 @@ def test_loosened_workflow_is_found(bake: Bake, finding: str) -> None:
     assert f"[{finding}]" in found.stdout
 
 
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
 @pytest.mark.parametrize("repository", ["github", "gitlab", "template"])
-def test_pipelines_fit_their_schemas(bake: Bake, repository: str) -> None:
-    checked, folder = 0, find(repository, bake)
+def test_pipelines_fit_their_schemas(bake: Bake, repository: str, deploy: str) -> None:
+    checked, folder = 0, find(repository, bake, deploy)
     for pattern, schema in SCHEMAS.items():
         files = [str(path) for path in folder.glob(pattern)]
         checked += len(files)
@@ -61,23 +64,30 @@ def test_pipelines_fit_their_schemas(bake: Bake, repository: str) -> None:
     assert checked >= 2
 
 
-def test_every_image_is_renewed_by_a_bot(bake: Bake) -> None:
-    """Dependabot looks into the named folders only, and not below them."""
-    project = bake()
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_every_image_is_renewed_by_a_bot(bake: Bake, deploy: str) -> None:
+    """Dependabot looks into the named folders only, and fails where there is none."""
+    project = bake(deploy=deploy)
     updates = yaml.safe_load(project.read(".github/dependabot.yml"))["updates"]
     searched = {
-        folder for update in updates for folder in update.get("directories", [])
+        folder
+        for update in updates
+        for folder in update.get("directories", [update.get("directory")])
     }
-    named = [name for name in project.files() if "image: " in project.read(name)]
     folders = {
-        f"/{Path(name).parent.as_posix()}" for name in named if "deploy/" in name
+        f"/{Path(name).parent.as_posix()}"
+        for name in project.files()
+        if name.startswith("deploy/")
+        and re.search("^FROM |image: ", project.read(name), re.MULTILINE)
     }
-    assert folders and folders <= searched
+    assert folders == searched - {"/"}
 
 
-def find(repository: str, bake: Bake) -> Path:
+def find(repository: str, bake: Bake, deploy: str = "compose") -> Path:
     """Return this repository, or that of a service on a host."""
-    return ROOT if repository == "template" else bake(code_host=repository).path
+    if repository == "template":
+        return ROOT
+    return bake(code_host=repository, deploy=deploy).path
 
 
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
