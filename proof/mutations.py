@@ -11,8 +11,8 @@ GUARD = "saved_items/nocache/guard.py"
 EDGE = "deploy/nginx.conf"
 STORAGE = "saved_items/storage.py"
 SECURITY = "saved_items/security.py"
-# every answer passes through this line of the guard
-APPLY = "fields = policy.apply(headers)"
+# every response passes through this line of the guard
+APPLY = "self.status, self.headers = status, fields"
 # right with one process, which forgets its lists whenever it writes
 LISTS = """\
 from sqlalchemy.orm import Session
@@ -58,32 +58,32 @@ class Mutation:
 
 
 MUTATIONS = {
-    "no-guard": Mutation("caches", GUARD, APPLY, "fields = list(headers)"),
+    "no-guard": Mutation("caches", GUARD, APPLY, f"fields = list(headers); {APPLY}"),
     "bare-404": Mutation(
         "caches",
         GUARD,
         APPLY,
-        "fields = list(headers) if status[:3] == '404' else policy.apply(headers)",
+        f"fields = list(headers) if status[:3] == '404' else fields; {APPLY}",
     ),
     "no-cache": Mutation(
         "caches",
         GUARD,
         APPLY,
         "fields = [(n, 'no-cache' if n == 'Cache-Control' else v)"
-        " for n, v in policy.apply(headers)]",
+        f" for n, v in fields]; {APPLY}",
     ),
     "mixed-case": Mutation(
         "caches",
         GUARD,
         APPLY,
         "fields = [(n, v.replace('no-store', 'No-Store'))"
-        " for n, v in policy.apply(headers)]",
+        f" for n, v in fields]; {APPLY}",
     ),
     "surrogate": Mutation(
         "caches",
         GUARD,
         APPLY,
-        "fields = [*policy.apply(headers), ('Surrogate-Control', 'max-age=600')]",
+        f"fields = [*fields, ('Surrogate-Control', 'max-age=600')]; {APPLY}",
     ),
     "stateful": Mutation("topology", STORAGE, "def add_item", f"{LISTS}def add_item"),
     "lost-write": Mutation(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
+from pathlib import Path
 
 import pytest
 from conftest import KIT
@@ -12,9 +14,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask.testing import FlaskCliRunner
 
-# the kit is plain Python: it is imported where it lies, and checked without baking
+# the kit is plain Python: it is imported where it lies, and checked without baking;
+# tests/test_guard_mutations.py has it imported from elsewhere
+folder = Path(os.environ.get("KIT", KIT))
 spec = spec_from_file_location(
-    "nocache", KIT / "__init__.py", submodule_search_locations=[str(KIT)]
+    "nocache", folder / "__init__.py", submodule_search_locations=[str(folder)]
 )
 assert spec is not None
 assert spec.loader is not None

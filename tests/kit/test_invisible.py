@@ -49,6 +49,11 @@ def both(
     return apps
 
 
+def start(sent: list[str]) -> t.Any:
+    """Return a start_response that notes the status."""
+    return lambda status, headers: sent.append(status)
+
+
 def control(got: Answer) -> str | None:
     return got.get("Cache-Control")
 
@@ -151,8 +156,6 @@ def test_unchanged_response_is_what_flask_sends() -> None:
     headers["Content-Location"] = "/there"
 
     def build(app: Flask) -> None:
-        @app.get("/")
-        @PRIVATE
         def view() -> Response:
             response = Response("x", headers=headers)
             if app.name == "plain":
@@ -160,6 +163,8 @@ def test_unchanged_response_is_what_flask_sends() -> None:
                 response.make_conditional(request)
                 del response.headers["Date"]
             return response
+
+        app.get("/")(PRIVATE(view))
 
     plain, guarded = (
         answer(app, headers={"If-None-Match": "*"}) for app in both(build)
@@ -169,7 +174,7 @@ def test_unchanged_response_is_what_flask_sends() -> None:
     assert guarded.get("ETag") == '"1"'
 
 
-@pytest.mark.parametrize("body", ["list", "stream", "write"])
+@pytest.mark.parametrize("body", ["list", "stream", "written", "late"])
 def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
     closed: list[str] = []
 
@@ -177,25 +182,25 @@ def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
         yield b"x"
 
     def build(app: Flask) -> None:
-        @app.get("/")
-        @PRIVATE
         def view() -> Response:
             response = Response(["x"] if body == "list" else chunks(), headers=ETAG)
             response.call_on_close(lambda: closed.append("x"))
             return response
 
-        if body == "write":
-            inner = app.wsgi_app
+        app.get("/")(PRIVATE(view))
+        inner: t.Any = app.wsgi_app
 
-            def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
-                write: list[t.Any] = []
-                result = inner(
-                    environ, lambda *args: write.append(start_response(*args))
-                )
-                write[0](b"".join(result))
-                return result
+        def written(environ: t.Any, start_response: t.Any) -> t.Any:
+            writes: list[t.Any] = []
+            result = inner(environ, lambda *args: writes.append(start_response(*args)))
+            writes[0](b"".join(result))
+            return result
 
-            put_inside(app, middleware)
+        def late(environ: t.Any, start_response: t.Any) -> t.Any:
+            yield from inner(environ, start_response)
+
+        if body in {"written", "late"}:
+            put_inside(app, written if body == "written" else late)
 
     _, guarded = both(build)
 
@@ -310,7 +315,7 @@ def same_environ(app: Flask, path: str) -> Response:
         request.environ["PATH_INFO"] = before
 
 
-def called(app: Flask, path: str) -> Response:
+def called(app: Flask, path: str) -> t.Any:
     return Response.from_app(app.wsgi_app, {**request.environ, "PATH_INFO": path})
 
 
@@ -421,7 +426,11 @@ def test_decorator_above_sees_what_the_view_returned(
 
     def build(app: Flask) -> None:
         view = declare(lambda: value)
-        app.get("/")(lambda: seen.append(view()) or seen[-1])
+
+        @app.get("/")
+        def above() -> t.Any:
+            seen.append(view())
+            return seen[-1]
 
     plain, guarded = both(build)
     results = [beside_caching(answer(app)) for app in (plain, guarded)]
@@ -472,10 +481,7 @@ def test_start_response_gets_two_arguments() -> None:
     _, guarded = both(lambda app: app.get("/")(lambda: "x"))
     seen: list[str] = []
 
-    def start_response(status: str, headers: t.Any) -> t.Any:
-        seen.append(status)
-
-    assert b"".join(guarded(environ_of(), start_response)) == b"x"
+    assert b"".join(guarded(environ_of(), start(seen))) == b"x"
     assert seen == ["200 OK"]
 
 
@@ -533,7 +539,7 @@ def test_file_wrapper_of_the_server_is_handed_back(wrapper: t.Any) -> None:
 
     _, guarded = both(build)
 
-    body = guarded(environ_of() | {"wsgi.file_wrapper": wrapper}, lambda *args: None)
+    body = guarded(environ_of() | {"wsgi.file_wrapper": wrapper}, start([]))
 
     assert type(body) is File
 
@@ -553,9 +559,9 @@ def test_first_empty_chunk_sends_the_headers() -> None:
 
     _, guarded = both(build)
 
-    body = iter(guarded(environ_of(), lambda status, headers: sent.append("headers")))
+    body = iter(guarded(environ_of(), start(sent)))
     assert next(body) == b""
-    assert sent == ["headers"]
+    assert sent == ["200 OK"]
     assert next(body) == b"data: 1\n\n"
 
 
@@ -568,7 +574,7 @@ def test_body_of_bytes_of_a_mounted_app_is_handed_on(body: t.Any) -> None:
     _, guarded = both(lambda app: put_inside(app, application))
 
     # a server sees its length
-    assert guarded(environ_of(), lambda *args: None) is body
+    assert guarded(environ_of(), start([])) is body
 
 
 @pytest.mark.parametrize(
@@ -624,8 +630,7 @@ def test_socket_that_was_taken_over_is_no_response(end: t.Any, asked: bool) -> N
     def taken(app: Flask) -> tuple[object, list[str]]:
         started: list[str] = []
         try:
-            body = app(environ_of(headers=sent), lambda *args: started.append(args[0]))
-            return [*body], started
+            return [*app(environ_of(headers=sent), start(started))], started
         except (StopIteration, ConnectionError) as error:
             return type(error), started
 

@@ -97,8 +97,9 @@ class NoCacheFlask(Flask):
         response = super().make_response(rv)
         exchange = current.get()
         if exchange is not None and rv is exchange.returned:
-            # a view may return one object to several requests
-            if type(rv) not in FRESH and exchange.granted.text != REVALIDATE:
+            policy = t.cast(Policy, exchange.granted)
+            # a view may return one object to several requests, Flask's static view not
+            if type(rv) not in FRESH and policy.text != REVALIDATE:
                 response = copy(response)
                 response.headers = Headers(response.headers)
             response.headers.add(*exchange.new_permit())

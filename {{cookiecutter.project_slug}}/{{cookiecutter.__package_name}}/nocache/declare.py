@@ -195,16 +195,16 @@ def _wrap(
 
 def _enter(policy: Policy) -> Exchange | None:
     """Return the current exchange, if it is about the view that was declared so."""
-    exchange = current.get()
+    exchange, here = current.get(), _current_request()
     # an app may make further requests inside, with the environment or a copy of it
-    if exchange is None or exchange.request is not _current_request():
+    if exchange is None or here is None or exchange.request is not here:
         return None
-    app, rule = exchange.entered, exchange.request.url_rule
+    app, rule = exchange.entered, here.url_rule
     if rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy:
         return None
     if policy.storable and (
-        exchange.request.method not in SAFE
-        or ("." in rule.endpoint and on_api(app, exchange.request.blueprints))
+        here.method not in SAFE
+        or ("." in rule.endpoint and on_api(app, here.blueprints))
     ):
         return None
     return exchange

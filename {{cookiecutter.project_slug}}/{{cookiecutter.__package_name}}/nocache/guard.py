@@ -52,12 +52,12 @@ class Exchange:
 
     # what holds for most requests: an __init__ would cost as much as all the rest
     authorized = False
+    bodiless = False
     conditions: dict[str, str] = {}
     granted: Policy | None = None
     headers_sent = False
     # the @nocache that ran, beside which nothing else is granted
     limit: Policy | None = None
-    not_modified = False
     permit: str | None = None
     server_write: t.Callable[[bytes], object] | None = None
     status = ""
@@ -103,7 +103,7 @@ class Exchange:
             fields = [*headers, *policy.fields]
         if policy.storable and self.conditions and status[:3] == "200":
             if unchanged(self.conditions, fields):
-                self.not_modified = True
+                self.bodiless = True
                 status, fields = "304 NOT MODIFIED", without_content(fields)
         if not policy.storable and self.app.config.get("NOCACHE_CDN_HEADERS"):
             fields += CDN
@@ -137,7 +137,7 @@ class Exchange:
             self.server_write = self.send_headers()
         if self.server_write is None:
             raise AssertionError("write() was called from the body, PEP 3333")
-        if not self.not_modified:
+        if not self.bodiless:
             self.server_write(data)
 
     def close(self, policy: Policy) -> None:
@@ -186,6 +186,7 @@ class Exchange:
                 " compares the validators itself. Return the response with its ETag."
             )
         # what is left of the conditions ends in 412, RFC 9110 13.1
+        self.bodiless = True
         return "412 PRECONDITION FAILED", [*headers, ("Content-Length", "0")]
 
     def report(self, fields: list[str]) -> None:
@@ -222,16 +223,17 @@ def guard(
     if wrapper is not None and not isinstance(wrapper, type):
         environ["wsgi.file_wrapper"] = exchange.remember(wrapper)
     body: t.Iterable[bytes] = ()
+    response: t.Iterable[bytes]
     token = current.set(exchange)
     try:
-        body = application(environ, exchange.start_response)
-        if exchange.not_modified:
-            response: t.Iterable[bytes] = _empty(body)
+        response = body = application(environ, exchange.start_response)
         # servers look for their own wrapper, to send the file without reading it
-        elif type(body) in COMPLETE or type(body) is wrapper or body is exchange.file:
-            response = body
-        else:
+        if type(body) not in COMPLETE and not (
+            type(body) is wrapper or body is exchange.file
+        ):
             response = read_ahead(body)
+        if exchange.bodiless:
+            response = _empty(body)
         # an app that took the socket over has no headers to send
         if not exchange.headers_sent and (exchange.status or response):
             exchange.send_headers()
@@ -249,9 +251,9 @@ def guard(
             raise
         path = environ.get("PATH_INFO")
         app.logger.error("Exception on %s [%s]", path, exchange.method, exc_info=True)
-        response = _empty(body)
+        response = error = _empty(body)
         if exchange.method != "HEAD":
-            response.append(ERROR)
+            error.append(ERROR)
         refused = sys.exc_info() if exchange.headers_sent else None
         exchange.headers_sent = False
         exchange.start_response("500 INTERNAL SERVER ERROR", ERROR_FIELDS)

@@ -1,0 +1,76 @@
+"""Mistakes in what enforces, each of which a test of the kit must notice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import clean_environ
+from conftest import KIT
+from conftest import ROOT
+
+TESTS = ("invisible", "response", "cacheable", "guard", "policy", "overridden")
+# the file, what stands in it once, and the mistake
+MUTATIONS = {
+    "unclosed": ("guard", "    except BaseException:\n        closer(body)()\n", "    except ZeroDivisionError:\n"),
+    "three-arguments": ("guard", "        if exc_info is None:\n", "        if False:\n"),
+    "file-read": ("guard", "body is exchange.file", "False"),
+    "upgrade-answered": ("guard", 'and "HTTP_UPGRADE" in environ', "and False"),
+    "empty-body-answered": ("guard", "(exchange.status or response)", "True"),
+    "authorization": ("guard", "exchange.authorized = True", "pass"),
+    "conditions-stay": ("guard", "pop_conditions(environ)", "{}"),
+    "304-as-200": ("guard", 'and status[:3] == "200"', 'and status[:3] == "0"'),
+    "304-with-body": ("guard", "        if exchange.bodiless:\n", "        if False:\n"),
+    "304-let-out": ("guard", 'if "304" <= status < "305"', "if False"),
+    "412-stored": ("guard", "if not any(name in environ for name in left)", "if True"),
+    "any-permit": ("guard", "if len(kept) < len(headers)", "if True"),
+    "permit-left": ("guard", "            headers = kept\n", ""),
+    "old-http": ("guard", '== "HTTP/1.0"', '== "HTTP/0.9"'),
+    "public-with-credentials": ("guard", "if policy.public and (", "if False and ("),
+    "reopened": ("guard", "        if self.limit is None or self.limit is policy:\n", "        if True:\n"),
+    "kept-open": ("guard", "        self.permit = self.returned = None\n", "        pass\n"),
+    "headers-late": ("response", "    for chunk in chunks:\n", "    for chunk in filter(None, chunks):\n"),
+    "list-read": ("guard", "frozenset({CompleteBody, list, tuple})", "frozenset({CompleteBody})"),
+    "long-status": ("policy", " or status[3:4].strip()", ""),
+    "any-status": ("policy", "if status[:3] not in STORABLE", "if False"),
+    "any-method": ("policy", "    if method not in SAFE:\n        return method\n", ""),
+    "cookie": ("policy", 'if NAMES[name] == "set-cookie"', "if False"),
+    "vary": ("policy", 'if NAMES[name] == "vary"', "if False"),
+    "vary-seen": ("policy", "NAMES[name] not in examined", "True"),
+    "inner-request": ("declare", "exchange.request is not here", "False"),
+    "any-view": ("declare", "rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy", "rule is None"),
+    "on-the-api": ("declare", "on_api(app, here.blueprints)", "False"),
+    "every-attribute": ("declare", "policy if isinstance(policy, Policy) else None", "policy"),
+    "entry-by-name": ("app", "guard(self, super().__call__,", "guard(self, self.wsgi_app,"),
+    "inner-by-name": ("app", "return super().wsgi_app(", "return Flask.wsgi_app(self, "),
+    "unentered": ("app", "exchange.entered = self", "pass"),
+    "made-twice": ("app", "response = super().make_response(rv)", "response = super().make_response(super().make_response(rv))"),
+    "shared": ("app", "response = copy(response)", "pass"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mistake_in_the_guard_is_noticed(name: str, tmp_path: Path) -> None:
+    module, right, wrong = MUTATIONS[name]
+    kit = tmp_path / "nocache"
+    shutil.copytree(KIT, kit)
+    path = kit / f"{module}.py"
+    source = path.read_text("utf-8")
+    assert source.count(right) == 1, f"{path.name} has no single {right!r}"
+    path.write_text(source.replace(right, wrong), "utf-8", newline="\n")
+
+    tests = [ROOT / "tests" / "kit" / f"test_{test}.py" for test in TESTS]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", *map(os.fspath, tests)],
+        cwd=ROOT,
+        env=clean_environ() | {"KIT": str(kit)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 1, ran.stdout
