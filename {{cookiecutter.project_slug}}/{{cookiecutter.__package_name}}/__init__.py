@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,13 @@ def create_app(config: Mapping[str, Any] | None = None) -> NoCacheFlask:
     """
     app = NoCacheFlask(__name__)
     configure(app, config or {})
-    # before the others, so that what they answer and log has a name
+    # before the others, so that their responses and log lines have a name
     observability.init_app(app)
+    if os.environ.get("METRICS_PORT") and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        # slow to import, and nothing that a command needs
+        from . import metrics
+
+        metrics.init_app(app, int(os.environ["METRICS_PORT"]))
     security.init_app(app)
     storage.init_app(app)
     errors.init_app(app)

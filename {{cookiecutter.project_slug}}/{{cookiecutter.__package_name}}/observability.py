@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -45,7 +44,7 @@ class Record(logging.LogRecord):
 
 
 def init_app(app: Flask) -> None:
-    """Log each answer under the name of its request, and count it if asked to."""
+    """Log each response under the name of its request."""
     logging.setLogRecordFactory(Record)
     app.before_request(name_request)
     app.after_request(send_request_id)
@@ -55,10 +54,6 @@ def init_app(app: Flask) -> None:
     signal("request-over").connect(forget_request)
     if app.debug and not logging.getLogger().handlers:
         log_readably(app)
-    if os.environ.get("METRICS_PORT") and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from . import metrics
-
-        metrics.init_app(app, int(os.environ["METRICS_PORT"]))
 
 
 def name_request() -> None:
