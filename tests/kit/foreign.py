@@ -23,7 +23,7 @@ from nocache import ApiBlueprint
 from nocache import audit_app
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.audit.wire import drive
+from nocache.audit.wire import check_app
 
 from .oracle import keepers
 from .wsgi import Answer
@@ -169,7 +169,7 @@ def measure(foreign: Foreign, mounted: bool, folder: Path) -> dict[str, t.Any]:
     entry = recording(entry, extra, recorded)
     for path in foreign.paths:
         answer(entry, path, headers=CONDITIONS)
-    driven = drive(app, entry, **foreign.arguments)
+    driven = check_app(app, entry, **foreign.arguments)
     kept = {"authorized": "Authorization" in extra}
     dynamic = [(r, got) for r, got in recorded if not static(r, got)]
     return {
