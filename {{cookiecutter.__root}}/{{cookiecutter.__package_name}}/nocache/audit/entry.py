@@ -9,8 +9,8 @@ import typing as t
 NAMES = frozenset({"app", "application"})
 FACTORY = re.compile(r"(create|make|build|get)_(\w+_)?app(lication)?|\w*Flask")
 MIDDLEWARE = re.compile(
-    r"\w*Middleware|WhiteNoise|ProxyFix|DebuggedApplication|ReverseProxied"
-    r"|Cascade|URLMap|(Django)?Cling"
+    r"\w*(Middleware|WhiteNoise|ProxyFix|DebuggedApplication|ReverseProxied"
+    r"|Cascade|URLMap|Cling)"
 )
 # these serve other apps beside
 MOUNTS = frozenset({"DispatcherMiddleware", "WSGIMiddleware"})
@@ -18,7 +18,7 @@ MOUNTS = frozenset({"DispatcherMiddleware", "WSGIMiddleware"})
 ADAPTERS = frozenset({"WsgiToAsgi", "WSGIContainer"})
 # most files hold none of this and need no parsing
 WORTH_PARSING = re.compile(
-    rf"\b({MIDDLEWARE.pattern})\(|\.graft\(|^\s*app(lication)?\b[^=\n]*=.*[A-Z]\w*\(",
+    rf"{MIDDLEWARE.pattern[3:]}\(|\.graft\(|^[ \t]*app(lication)?\b[^=\n]*=.*[A-Z]\w*\(",
     re.MULTILINE,
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -93,7 +93,9 @@ class _Scope:
         name, values = _name(call.func), list(_values(call))
         if name in MOUNTS:
             return not any(_name(value) in self.parameters for value in values)
-        if FACTORY.fullmatch(name) or not any(map(self._is_app, values)):
+        if FACTORY.fullmatch(name) or name in ADAPTERS:
+            return False
+        if not any(map(self._is_app, values)):
             return False
         known = MIDDLEWARE.fullmatch(name) or name == "graft"
         return bool(known or (served and name[:1].isupper()))

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from flask import Flask
 
+from .entry import ADAPTERS
 from .findings import Finding
 from .findings import finding
 from .policy_file import project_root
@@ -153,7 +154,10 @@ def _unguarded(served: t.Any) -> str:
         return _unguarded(owner)
     if isinstance(served, ModuleType) or not callable(served):
         return ""
-    return type(served).__name__
+    kind = type(served).__name__
+    if kind in ADAPTERS:
+        return _unguarded(getattr(served, "wsgi_application", None))
+    return kind
 
 
 def _line_of(path: Path, name: str) -> int:
