@@ -17,7 +17,9 @@ from conftest import Project
 from conftest import ROOT
 
 UPDATING = (ROOT / "docs" / "updating.md").read_text("utf-8")
-(VERSION,) = re.findall('VERSION = "(.+)"', (KIT / "version.py").read_text("utf-8"))
+(VERSION,) = re.findall(
+    'VERSION = "(.+)"', (KIT / "audit" / "version.py").read_text("utf-8")
+)
 CRUFT = ["python", "-m", "cruft"]
 # an older template: the file, what it has now, what it had then
 OLDER = [
@@ -32,12 +34,15 @@ SKIPPED = {"requirements.txt", "requirements-dev.txt", "cache-policy.txt"}
 COUNTS = """\
 from __future__ import annotations
 
-from .nocache import ApiBlueprint
+from flask import Blueprint
 
-bp = ApiBlueprint("counts", __name__)
+from .nocache import cacheable
+
+bp = Blueprint("counts", __name__)
 
 
 @bp.get("/counts")
+@cacheable(max_age=60, reason="counted once a minute")
 def count() -> dict[str, int]:
     return {"count": 0}
 """
@@ -232,8 +237,8 @@ def make_older(work: Path) -> None:
 
 
 def kit(package: Path) -> dict[str, bytes]:
-    files = (package / "nocache").glob("[!_]*.*")
-    return {path.name: path.read_bytes() for path in files}
+    files = (package / "nocache").rglob("[!_]*.*")
+    return {path.name: path.read_bytes() for path in files if path.suffix != ".pyc"}
 
 
 def contents(project: Project) -> dict[str, str]:
