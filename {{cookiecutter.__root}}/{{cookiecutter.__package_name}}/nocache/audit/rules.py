@@ -44,9 +44,9 @@ def audit_app(app: Flask) -> list[Finding]:
     # what a module gives the server may be seen in its source already
     bypasses = {(f.path, f.line) for f in findings if f.id == "NC002"}
     findings += [f for f in server_findings(app) if (f.path, f.line) not in bypasses]
-    for path, fact in version.edits():
-        where = (short(str(path)), 1)
-        findings.append(finding("NC011", where, f"'{path.name}'", fact))
+    for file, fact in version.edits():
+        where = (short(str(file)), 1)
+        findings.append(finding("NC011", where, f"'{file.name}'", fact))
     faulty = {(f.path, f.line) for f in findings}
     table = [registration.route for registration in registrations]
     findings += policy_file_findings(app, table, faulty)
