@@ -401,6 +401,14 @@ def test_response_rebuilt_by_a_decorator_is_told(app: NoCacheFlask) -> None:
     ]
 
 
+def test_declaration_above_the_decorator_is_kept(app: NoCacheFlask) -> None:
+    """What the hint says."""
+    day: t.Any = cacheable(max_age=86400, reason="x")
+    app.add_url_rule("/frame", "frame", day(rebuilt(lambda: "frame")))
+
+    assert lost(app) == []
+
+
 def test_response_rebuilt_by_a_hook_is_told() -> None:
     app = NoCacheFlask("kit_app", static_folder=None)
     app.add_url_rule("/hour", "hour", HOUR(lambda: "x"))
