@@ -201,6 +201,16 @@ def test_nc012_gives_each_route_few_requests(app: NoCacheFlask) -> None:
     assert len(methods) < 25
 
 
+def test_changes_leaves_alone_what_differs_from_itself_at_once() -> None:
+    numbers = itertools.count()
+
+    def send(headers: t.Mapping[str, str]) -> Sent:
+        return Sent(200, [], b"%d" % next(numbers))
+
+    assert list(changes(send, send({}))) == []
+    assert next(numbers) == 2
+
+
 def test_changes_of_a_response_that_is_stored_without_vary() -> None:
     """A cache that has it gives it to everybody, whatever the other says."""
     stored = [("Cache-Control", "public"), ("Vary", "Accept")]
