@@ -321,6 +321,7 @@ def test_check_app_requests_rules_of_every_kind(
 
 def test_check_app_leaves_the_app_as_it_was(app: NoCacheFlask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.logger.disabled = False
     app.add_url_rule("/none", "none")
     before = dict(app.view_functions)
 
