@@ -75,7 +75,8 @@ format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
 
 # the audit of a service compares its kit with these (NC011)
 kit:  ## note the checksums of the kit's files
-	@cd '$(KIT)' && LC_ALL=C sha256sum *.py */*.py >CHECKSUMS
+	@cd '$(KIT)' && find * -type f ! -name CHECKSUMS ! -name '.*' ! -path '*__pycache__/*' \
+		| LC_ALL=C sort | xargs sha256sum >CHECKSUMS
 
 # strict, or what cannot be looked up passes for harmless; the service's are among ours
 advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI

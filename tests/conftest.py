@@ -114,9 +114,12 @@ def clean_environ() -> dict[str, str]:
 
 def note_checksums(kit: Path, noted: Path | None = None) -> None:
     """Do what `make kit` does, so that one test fails where it was not done, not all."""
-    files = [*sorted(kit.glob("*.py")), *sorted(kit.glob("*/*.py"))]
-    sums = [(sha256(p.read_bytes()).hexdigest(), p.relative_to(kit)) for p in files]
-    lines = [f"{digest}  {name.as_posix()}\n" for digest, name in sums]
+    names = [path.relative_to(kit).as_posix() for path in kit.rglob("[!.]*.*")]
+    lines = [
+        f"{sha256((kit / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in sorted(names)
+        if "__pycache__" not in name
+    ]
     noted = noted or kit / "CHECKSUMS"
     noted.write_text("".join(lines), "utf-8", newline="\n")
 

@@ -87,18 +87,25 @@ MISTAKES = {
         "nocache/audit/probe.py",
         "\n# faster\n",
         "NC011",
-        "from __future__",
+        '"""The requests',
     ),
     "policy-not-accepted": Mistake(
         "../cache-policy.txt",
-        "pages.gone GET /gone -> no-store\n",
+        "pages.gone GET /gone -> public, max-age=60: it is gone\n",
         "NC010",
         "pages.gone",
+    ),
+    "policy-file-of-1.0": Mistake(
+        "../cache-policy.txt",
+        "pages.index GET / -> no-store\n",
+        "NC010",
+        "pages.index",
     ),
 }
 IMPORTS = """
 from functools import cache
 
+from flask import request
 from flask import Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 """
@@ -118,7 +125,8 @@ def test_mistakes_cover_the_catalogue() -> None:
     )
 
     # what only the wire shows is planted below
-    assert {m.found for m in MISTAKES.values()} == catalogue - {"NC008"}
+    wire = {"NC008", "NC012", "NC015"}
+    assert {m.found for m in MISTAKES.values()} == catalogue - wire
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -192,6 +200,95 @@ def test_nc008_tampered_kit(bake: Bake, file: str, edits: dict[str, str]) -> Non
 
     assert tests.returncode == 1
     assert "NC008 storable-response" in tests.stdout
+
+
+def test_nc002_what_the_server_is_given(bake: Bake) -> None:
+    """No wrapper to see in the source: the object is."""
+    project = bake()
+    added = "def serve(environ: object, start: object) -> object:\n    return []\n"
+    place = plant(project, Mistake("../wsgi.py", f"\n\n{added}", "", "def serve("))
+    gunicorn = project.path / "gunicorn.conf.py"
+    text = gunicorn.read_text("utf-8").replace('"wsgi:app"', '"wsgi:serve"')
+    gunicorn.write_text(text, "utf-8", newline="\n")
+
+    audit = project.run("python", "-m", "flask", "nocache", "audit")
+
+    assert audit.returncode == 1
+    assert FOUND.findall(audit.stdout) == [(place, "NC002")]
+
+
+@pytest.mark.parametrize(
+    ("declaration", "body", "found"),
+    [
+        (
+            'cacheable(max_age=60, public=True, reason="why not")',
+            'request.headers.get("X-Forwarded-Host", "")',
+            "NC012 depends-on-unkeyed-input: 'GET /about'",
+        ),
+        (
+            'cacheable(max_age=60, public=True, reason="why not")',
+            '("about", {"Set-Cookie": "a=1"})',
+            "NC006 mark-without-effect: 'pages.about'",
+        ),
+    ],
+    ids=["NC012", "NC006"],
+)
+def test_mistake_on_the_wire(
+    bake: Bake, declaration: str, body: str, found: str
+) -> None:
+    project = bake()
+    added = f'@bp.get("/about")\n@{declaration}\ndef about() -> object:\n    return {body}\n'
+    place = plant(project, Mistake("pages.py", f"\n\n{added}", "", "@cacheable("))
+    project.run("python", "-m", "flask", "nocache", "accept")
+
+    audit = project.run("python", "-m", "flask", "nocache", "audit")
+    tests = project.run("python", "-m", "pytest", "-q", "tests/test_route_audit.py")
+
+    # the line above is that of the route, where the view begins
+    file, _, line = place.partition(":")
+    assert audit.stdout == ""
+    assert tests.returncode == 1
+    assert f"{file}:{int(line) - 1}: {found}" in tests.stdout
+
+
+BY_EXTENSION = """
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from werkzeug.test import run_wsgi_app
+from wsgi import app
+
+WSGIRequestHandler.log_message = lambda *args: None
+store = {}
+
+def edge(environ, start_response):
+    path = environ["PATH_INFO"]
+    headers = [("X-Cache", "HIT")] if path in store else []
+    body, status, sent = store.get(path) or run_wsgi_app(app, environ, buffered=True)
+    if path.endswith(".css"):
+        store[path] = body, status, sent
+    start_response(status, [*sent, *headers])
+    return body
+
+with make_server("127.0.0.1", 0, edge) as server:
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    result = app.test_cli_runner().invoke(args=["nocache", "probe", url])
+    server.shutdown()
+print(result.output)
+raise SystemExit(result.exit_code)
+"""
+
+
+def test_nc015_edge_that_stores_by_extension(bake: Bake) -> None:
+    project = bake()
+
+    probe = project.run("python", "-c", BY_EXTENSION, FLASK_DEBUG="1")
+
+    lines = [line for line in probe.stdout.splitlines() if "NC0" in line]
+    assert probe.returncode == 1, probe.stdout
+    assert {line.split()[1] for line in lines} == {"NC015"}
+    assert "'GET /api/items' is stored under names like those of" in probe.stdout
 
 
 @pytest.mark.slow

@@ -18,7 +18,9 @@ from conftest import TEMPLATE
 
 Combination = tuple[str, Project]
 # Flask's own templates and the code host's expressions keep their braces
-OWN_BRACES = re.compile(r"/templates/|^\.github/workflows/|^\.gitlab-ci\.yml$")
+OWN_BRACES = re.compile(
+    r"/templates/|/report\.html$|^\.github/workflows/|^\.gitlab-ci\.yml$"
+)
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"\\|?*\x00-\x1f]|[ .]$')
 
 

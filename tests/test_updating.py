@@ -45,12 +45,15 @@ SKIPPED = {"requirements.txt", "requirements-dev.txt", "cache-policy.txt"}
 COUNTS = """\
 from __future__ import annotations
 
-from .nocache import ApiBlueprint
+from flask import Blueprint
 
-bp = ApiBlueprint("counts", __name__)
+from .nocache import cacheable
+
+bp = Blueprint("counts", __name__)
 
 
 @bp.get("/counts")
+@cacheable(max_age=60, reason="counted once a minute")
 def count() -> dict[str, int]:
     return {"count": 0}
 """
@@ -291,8 +294,8 @@ def make_older(work: Path) -> None:
 
 
 def kit(package: Path) -> dict[str, bytes]:
-    files = (package / "nocache").glob("[!_]*.*")
-    return {path.name: path.read_bytes() for path in files}
+    files = (package / "nocache").rglob("[!_]*.*")
+    return {path.name: path.read_bytes() for path in files if path.suffix != ".pyc"}
 
 
 def contents(project: Project) -> dict[str, str]:

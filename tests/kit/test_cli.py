@@ -43,7 +43,7 @@ def test_audit_exits_0_without_findings_in_every_format(
     accept(runner)
     result = runner.invoke(args=["nocache", "audit", "--format", form])
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == formats.AUDIT[form]([]).strip()
+    assert result.stdout.strip() == formats.AUDIT[form]([], "kit_app").strip()
 
 
 @pytest.mark.parametrize("form", ["text", "github"])

@@ -36,7 +36,7 @@ from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
-from nocache.audit.wire import drive
+from nocache.audit.wire import check_app
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
@@ -166,7 +166,7 @@ def test_restx_api_on_an_api_blueprint_is_declared(path: str) -> None:
     declared = policies(app)
     assert {declared[r] for r in declared if r.startswith("/api")} == {"no-store"}
     assert ids(app) == set()
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
 def test_restx_api_on_an_app_is_declared_by_its_decorators() -> None:
@@ -209,7 +209,7 @@ def test_restful_api_on_an_api_blueprint_is_declared() -> None:
     app = guarded(build)
     assert policies(app)["/api/items"] == "no-store"
     assert ids(app) == set()
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
 def test_restful_api_on_an_app_is_declared_by_its_decorators() -> None:
@@ -219,7 +219,7 @@ def test_restful_api_on_an_app_is_declared_by_its_decorators() -> None:
         )
     )
     assert ids(app) == set()
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
 # flask-smorest: answers a matching If-None-Match with a 304 of its own
@@ -269,7 +269,7 @@ def test_smorest_blueprint_combined_with_an_api_blueprint_is_declared() -> None:
     app = guarded(on_smorest(ApiBlueprintOfSmorest))
     assert policies(app)["/item"] == "no-store"
     assert ids(app) == set()
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
 def test_smorest_if_match_works_where_the_etag_is_kept() -> None:
@@ -319,7 +319,7 @@ def test_apiflask_combined_with_the_guard_is_audited() -> None:
     assert b'"/api/items"' in answer(app, "/openapi.json").body
     assert policies(app)["/api/items"] == "no-store"
     assert ids(app) == {("NC001", "'openapi.spec'")}
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
 # Flask-Caching: keeps in the server what no header reaches

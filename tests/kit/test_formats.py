@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +12,7 @@ from nocache import Route
 from nocache.audit import formats
 from nocache.audit.findings import CATALOGUE
 from nocache.audit.findings import finding
+from nocache.audit.version import VERSION
 from pydantic import ValidationError
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema
 
@@ -156,8 +158,8 @@ def test_markdown_says_that_there_are_no_findings() -> None:
 @pytest.mark.parametrize(
     ("page", "cells"),
     [
-        (formats.routes_html(ROUTES), [f"/{HOSTILE}", HOSTILE]),
-        (formats.audit_html(FOUND), [FOUND[1].message, FOUND[0].hint]),
+        (formats.routes_html(ROUTES, HOSTILE), [f"/{HOSTILE}", HOSTILE]),
+        (formats.audit_html(FOUND, HOSTILE), [FOUND[1].message, FOUND[0].hint]),
     ],
 )
 def test_html_shows_hostile_text_as_text(page: str, cells: list[str]) -> None:
@@ -168,20 +170,50 @@ def test_html_shows_hostile_text_as_text(page: str, cells: list[str]) -> None:
     assert set(cells) <= set(parsed.cells)
 
 
-def test_html_loads_nothing() -> None:
-    assert not re.search(r"(src|href)=|url\(|@import|https?:", formats.routes_html([]))
+@pytest.mark.parametrize(
+    "page", [formats.routes_html(ROUTES, "shop"), formats.audit_html(FOUND, "shop")]
+)
+def test_html_loads_nothing(page: str) -> None:
+    assert not re.search(r"(src|href)=[^x]|url\(|@import|https?:", page)
 
 
 def test_html_counts_what_its_buttons_filter() -> None:
-    page = formats.routes_html(ROUTES)
+    page = formats.routes_html(ROUTES, "shop")
     assert 'value="no-store" class="good">no-store (1)<' in page
     assert 'value="public, max-age=60" class="open">public, max-age=60 (1)<' in page
-    assert 'value="NC001" class="bad">NC001 (1)<' in formats.audit_html(FOUND)
+    assert 'value="NC001" class="bad">NC001 (1)<' in formats.audit_html(FOUND, "shop")
+
+
+def test_html_has_a_title_with_app_date_and_version() -> None:
+    page = formats.audit_html(FOUND, "shop")
+    when = f"{date.today().isoformat()}, nocache {VERSION}"
+    assert f"<title>Cache audit of shop, {when}</title>" in page
+    assert "<h1>Cache audit of shop</h1>" in page
+    assert "<title>Cache policies of shop, " in formats.routes_html(ROUTES, "shop")
 
 
 @pytest.mark.parametrize(
-    ("count", "title"), [(0, "no findings"), (1, "1 finding"), (2, "2 findings")]
+    ("page", "sentence"),
+    [
+        (formats.audit_html([], "shop"), "No findings."),
+        (formats.routes_html([], "shop"), "No routes."),
+    ],
 )
-def test_html_counts_the_findings(count: int, title: str) -> None:
-    page = formats.audit_html(FOUND[:count])
-    assert f"<h1>Cache audit: {title}</h1>" in page
+def test_html_without_rows_is_the_sentence(page: str, sentence: str) -> None:
+    parsed = Page(page)
+    assert parsed.tags[parsed.tags.index("main") :] == ["main", "h1", "p"]
+    assert f"<p>{sentence}</p>" in page
+
+
+def test_html_has_landmarks_and_pressed_buttons() -> None:
+    page = formats.audit_html(FOUND, "shop")
+    parsed = Page(page)
+    assert parsed.tags.count("main") == parsed.tags.count("h1") == 1
+    assert page.count("<button") == page.count('aria-pressed="false"') == 2
+
+
+def test_html_never_breaks_a_file_from_its_line() -> None:
+    found = [finding("NC001", ("saved/a-b/pages.py", 49), "'x'")]
+    place = 'saved/<wbr>a-b/<wbr><span class="file">pages.py:49</span>'
+    assert f"<td>{place}</td>" in formats.audit_html(found, "shop")
+    assert ".file { white-space: nowrap }" in formats.audit_html(found, "shop")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
@@ -10,19 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from random import random
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import make_server
 from wsgiref.simple_server import WSGIRequestHandler
 from wsgiref.simple_server import WSGIServer
 
 import pytest
+import urllib3
 from flask import Flask
 from flask import redirect
 from flask import request
 from flask.testing import FlaskCliRunner
 from nocache import ApiBlueprint
 from nocache import cacheable
+from nocache import nocache
 from nocache import NoCacheFlask
+from nocache.audit.client import Service
+from nocache.audit.probe import plan
+from nocache.audit.wire import check_app
 from werkzeug.routing import BaseConverter
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
@@ -51,21 +58,21 @@ def served(app: WSGI) -> Iterator[str]:
 
 
 def caching(app: WSGI, fields: dict[str, str], with_query: bool = True) -> WSGI:
-    """Answer GET from a store that no header keeps anything out of."""
+    """Respond to GET from a store that no header keeps anything out of."""
     store: dict[str, Response] = {}
 
     def pass_through(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         query = environ["QUERY_STRING"] if with_query else ""
         key = f"{environ['PATH_INFO']}?{query}"
         if environ["REQUEST_METHOD"] == "GET" and key in store:
-            answer = deepcopy(store[key])
-            answer.headers.update(fields)
+            response = deepcopy(store[key])
+            response.headers.update(fields)
         else:
             chunks, status, headers = run_wsgi_app(app, environ)
-            answer = Response(b"".join(chunks), status, headers)
+            response = Response(b"".join(chunks), status, headers)
             if environ["REQUEST_METHOD"] == "GET":
-                store[key] = deepcopy(answer)
-        return answer(environ, start_response)
+                store[key] = deepcopy(response)
+        return response(environ, start_response)
 
     return pass_through
 
@@ -104,13 +111,13 @@ def add_routes(app: Flask) -> None:
 
 @pytest.fixture
 def heard(app: Flask) -> list[tuple[str, str, dict[str, str]]]:
-    """What the app was asked: method, target and headers."""
+    """What arrived at the app: method, target and headers."""
     requests = []
 
     @app.before_request
     def hear() -> None:
-        asked = request.full_path.rstrip("?")
-        requests.append((request.method, asked, dict(request.headers)))
+        target = request.full_path.rstrip("?")
+        requests.append((request.method, target, dict(request.headers)))
 
     return requests
 
@@ -208,7 +215,7 @@ def test_copies_are_found_where_the_cache_ignores_the_query(
     assert len([h for h in heard if h[:2] == ("GET", "/api/items")]) == 1
 
 
-def test_each_path_is_asked_twice_without_and_twice_with_a_marker(
+def test_each_path_is_requested_twice_without_and_twice_with_a_marker(
     app: Flask, probe: t.Any, heard: list[t.Any]
 ) -> None:
     with served(app) as url:
@@ -234,7 +241,9 @@ def test_unsafe_sends_the_methods_of_the_routes(
 ) -> None:
     with served(app) as url:
         assert probe(url, "--unsafe").exit_code == 0
-    assert {h[1] for h in heard if h[0] == "POST"} == {"/api/items"}
+    posts = {h[1] for h in heard if h[0] == "POST"}
+    # a route that does not take it as well: 405 may be kept, too
+    assert {"/api/items", "/api/items/1", "/countries"} <= posts
 
 
 def test_path_of_the_url_goes_before_every_route(
@@ -252,14 +261,14 @@ def test_arguments_fill_the_rules(app: Flask, probe: t.Any, heard: list[t.Any]) 
     assert any(target == "/api/items/42" for _, target, _ in heard)
 
 
-def test_argument_that_no_sample_fits_is_asked_for(app: Flask, probe: t.Any) -> None:
+def test_argument_that_no_sample_fits_is_named(app: Flask, probe: t.Any) -> None:
     app.url_map.converters["odd"] = type("Odd", (BaseConverter,), {"regex": "[.]{3}"})
     app.add_url_rule("/odd/<odd:dots>", "odd", lambda dots: "x")
     with served(app) as url:
         result = probe(url)
         assert result.exit_code == 2
         assert "No sample fits 'dots' of the rule '/odd/<odd:dots>'." in result.stderr
-        assert "Pass one: --arg name=value." in result.stderr
+        assert "or --arg dots=... to the probe." in result.stderr
         assert probe(url, "--arg", "dots=...").exit_code == 0
 
 
@@ -285,13 +294,19 @@ def test_headers_are_sent_and_nothing_else_is(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with served(app) as url:
         assert probe(url).exit_code == 0
-        assert not any("Authorization" in headers for *_, headers in heard)
+        # where a response may be shared, it must not depend on made-up ones either
+        assert {
+            target.partition("?")[0]
+            for _, target, headers in heard
+            if "Authorization" in headers
+        } == {"/countries"}
         assert all(
             headers["User-Agent"].startswith("nocache-probe/") for *_, headers in heard
         )
         heard.clear()
         probe(url, "--header", "authorization: Bearer x", "--header", "User-Agent: me")
-    assert {headers["Authorization"] for *_, headers in heard} == {"Bearer x"}
+    sent = {h["Authorization"] for _, target, h in heard if "/countries" not in target}
+    assert sent == {"Bearer x"}
     assert {headers["User-Agent"] for *_, headers in heard} == {"me"}
 
 
@@ -372,3 +387,178 @@ def test_formats_and_output_are_those_of_the_audit(
         result = probe(url, "--format", "github", "--output", "found.txt")
     assert (result.exit_code, result.output) == (1, "")
     assert "title=NC008 storable-response::" in (tmp_path / "found.txt").read_text()
+
+
+# the requests that the wire test sends
+
+
+def test_plan_has_every_request_of_the_wire_test(
+    app: Flask, heard: list[t.Any]
+) -> None:
+    check_app(app)
+    # the wire test has a view raise as well, which is not done to a deployed service
+    of_wire_test = {(method, target.partition("?")[0]) for method, target, _ in heard}
+    service = Service("http://127.0.0.1:9", [], 1)
+    planned = plan(app, service, {}, unsafe=True)
+
+    assert of_wire_test <= {(request.method, request.path) for request in planned}
+
+
+# responses that may be shared
+
+
+def public_page(app: Flask, view: Callable[[], t.Any]) -> None:
+    declare: t.Any = cacheable(max_age=60, public=True, reason="a test")
+    app.add_url_rule("/page", "page", declare(view))
+
+
+def test_nc012_unkeyed(app: Flask, probe: t.Any) -> None:
+    public_page(app, lambda: request.headers.get("X-Forwarded-Host", "none"))
+    with served(app) as url:
+        result = probe(url)
+    assert result.exit_code == 1
+    assert (
+        "NC012 depends-on-unkeyed-input: 'GET /page' may be shared, but its body"
+        " changes with X-Forwarded-Host, which its Vary does not name."
+    ) in result.stdout
+    assert result.stdout.count("hint:") == 1
+
+
+def test_nc012_in_a_page_that_shows_its_address(app: Flask, probe: t.Any) -> None:
+    """The query that the probe made for itself is no change."""
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1"]
+    public_page(app, lambda: f"{request.url} {request.headers.get('Origin')}")
+    with served(app) as url:
+        result = probe(url)
+    assert "changes with Origin" in result.stdout
+    assert result.stdout.count("NC0") == 1
+
+
+def test_nc012_behind_a_cache_that_keys_by_the_url(app: Flask, probe: t.Any) -> None:
+    """No copy hides the change, and the service's own copies stay clean."""
+    public_page(app, lambda: request.headers.get("X-Forwarded-Host", "none"))
+    with served(caching(app, {})) as url:
+        result = probe(url)
+        page = urllib3.request("GET", f"{url}/page", headers={})
+    assert "changes with X-Forwarded-Host" in result.stdout
+    assert page.data == b"none"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda: str(random()),
+        # shows the query that the probe made for itself
+        lambda: request.url,
+        lambda: "the same",
+    ],
+    ids=["random", "query", "constant"],
+)
+def test_nc012_noop(app: Flask, probe: t.Any, view: t.Any) -> None:
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1"]
+    public_page(app, view)
+    with served(app) as url:
+        result = probe(url)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_nc012_of_the_edge_noop(app: Flask, probe: t.Any) -> None:
+    """A host that the edge does not know, and what it responds by itself."""
+    public_page(app, lambda: "page")
+
+    def edge(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
+        if not environ["HTTP_HOST"].startswith("127.0.0.1"):
+            response = Response("not here", 200, {"Cache-Control": "public"})
+            return response(environ, start_response)
+        return app(environ, start_response)
+
+    with served(edge) as url:
+        result = probe(url)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_copy_of_a_private_response_is_found(app: Flask, probe: t.Any) -> None:
+    declare: t.Any = cacheable(max_age=60, reason="a test")
+    app.add_url_rule("/mine", "mine", declare(lambda: "mine"))
+    with served(caching(app, {"X-Cache": "HIT"})) as url:
+        result = probe(url)
+    assert "'GET /mine' may be stored: a cache kept a copy" in result.stdout
+
+
+# names like those of static files
+
+
+def by_name(app: WSGI, looks_static: str) -> WSGI:
+    """Store what has a static-looking name, whatever its headers say."""
+    stores = caching(app, {"X-Cache": "HIT"})
+
+    def edge(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
+        target = environ["REQUEST_URI"] if "REQUEST_URI" in environ else ""
+        path = target or environ["PATH_INFO"]
+        chosen = stores if re.search(looks_static, path) else app
+        return chosen(environ, start_response)
+
+    return edge
+
+
+def nc015(output: str) -> dict[str, str]:
+    """Return the names that are found, by what they are names of."""
+    lines = re.findall(r"NC015 cache-deception: '(.+?)' .*?: (.+?) \(a cache", output)
+    assert output.count("NC0") == len(lines), output
+    return dict(lines)
+
+
+def test_nc015_by_extension(app: Flask, probe: t.Any) -> None:
+    app.add_url_rule("/users/<name>", "user", nocache(lambda name: name))
+    with served(by_name(app, r"\.css$")) as url:
+        result = probe(url, "--arg", "name=alice")
+    names = nc015(result.stdout)
+    ends = "/x.css, ;x.css, %3bx.css, %2fx.css, %00x.css, %23x.css, %3fx.css"
+    assert names["GET /api/items"] == ends
+    assert names["GET /users/<name>"] == f"{ends}, alice.css"
+
+
+@pytest.mark.parametrize("extension", ["css", "js", "json"])
+def test_nc015_by_the_extension_of_an_argument(
+    app: Flask, probe: t.Any, extension: str
+) -> None:
+    app.add_url_rule("/users/<name>", "user", nocache(lambda name: name))
+    with served(by_name(app, rf"/users/\w+\.{extension}$")) as url:
+        result = probe(url, "--arg", "name=alice")
+    assert nc015(result.stdout) == {"GET /users/<name>": f"alice.{extension}"}
+
+
+def test_nc015_by_directory(app: Flask, probe: t.Any) -> None:
+    with served(by_name(app, r"^/static/\.\.")) as url:
+        result = probe(url)
+    assert set(nc015(result.stdout).values()) == {"/static/..%2f"}
+
+
+def test_nc015_sees_a_cache_that_says_nothing(app: Flask, probe: t.Any) -> None:
+    @app.after_request
+    def send_id(response: t.Any) -> t.Any:
+        response.headers["X-Request-ID"] = request.headers["X-Request-ID"]
+        return response
+
+    with served(caching(app, {})) as url:
+        result = probe(url)
+    assert "NC015 cache-deception: 'GET /api/items'" in result.stdout
+
+
+def test_nc015_what_may_be_shared_noop(app: Flask, probe: t.Any) -> None:
+    declare: t.Any = cacheable(max_age=60, public=True, reason="a test")
+    app.add_url_rule("/files/<path:name>", "file", declare(lambda name: name))
+    with served(by_name(app, "^/files/")) as url:
+        result = probe(url)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_nc015_names_are_new_each_time(
+    app: Flask, probe: t.Any, heard: list[t.Any]
+) -> None:
+    with served(app) as url:
+        probe(url)
+        probe(url)
+    names = re.findall(r"/api/items/(\w+)\.css", " ".join(h[1] for h in heard))
+    assert len(set(names)) == 2
+    assert names.count(names[0]) > 1

@@ -40,7 +40,7 @@ def reported(app: Flask, front: WSGI, *options: str) -> str:
 
 
 def found(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
-    """Return what the probe reports, the answers' fields rewritten on the way."""
+    """Return what the probe reports, the responses' fields rewritten on the way."""
 
     def through(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         def start(status: str, fields: Fields, *rest: t.Any) -> t.Any:
@@ -53,7 +53,7 @@ def found(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
 
 @pytest.fixture
 def echo(app: Flask) -> Flask:
-    """An app that sends back under which id it was asked."""
+    """An app that sends back the id of the request."""
 
     @app.after_request
     def send_id(response: Response) -> Response:
@@ -79,12 +79,12 @@ def test_probe_reads_names_in_lower_case(app: Flask) -> None:
 def test_probe_takes_an_age_of_nothing_for_none(
     app: Flask, miss: tuple[str, str]
 ) -> None:
-    """Varnish and Fastly write it into every answer, also one they just fetched."""
+    """Varnish and Fastly write it into every response, also one they just fetched."""
     assert found(app, lambda fields: [*fields, ("Age", "0"), miss]) == ""
 
 
 def test_probe_waits_for_a_copy_to_age(app: Flask) -> None:
-    """One that is asked for in the second it was stored in is of age 0, too."""
+    """One that is requested in the second it was stored in is of age 0, too."""
     stored: dict[str, float] = {}
 
     def aging(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
@@ -145,13 +145,13 @@ def test_probe_takes_no_other_word_for_a_copy(
 
 def test_probe_sees_the_same_request_id_twice(app: Flask) -> None:
     """As a proxy that names the requests itself makes a cache before it do."""
-    fact = "a cache kept a copy, X-Request-ID is that of an earlier answer."
+    fact = "a cache kept a copy, X-Request-ID is that of an earlier response."
     assert fact in found(app, lambda fields: [*fields, ("x-request-id", "same")])
 
 
 def test_probe_sees_a_cache_that_says_nothing(echo: Flask) -> None:
     """Such as nginx, by the id of another request alone."""
-    fact = "a cache kept a copy, X-Request-ID is that of an earlier answer."
+    fact = "a cache kept a copy, X-Request-ID is that of an earlier response."
     assert f"'GET /api/items' may be stored: {fact}" in reported(
         echo, caching(echo, {})
     )

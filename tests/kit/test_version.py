@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def test_edits_of_an_untouched_kit(kit: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(KIT.rglob("*.py")), ids=lambda p: str(p.relative_to(KIT))
+    "path",
+    sorted(version.files(KIT).values()),
+    ids=lambda path: path.relative_to(KIT).as_posix(),
 )
 def test_edits_names_the_file(kit: Path, path: Path) -> None:
     with (kit / path.relative_to(KIT)).open("a") as file:
@@ -61,15 +64,17 @@ def test_edits_names_the_file(kit: Path, path: Path) -> None:
 
 
 def test_edits_line_ends_noop(kit: Path) -> None:
-    for path in kit.rglob("*.py"):
+    for path in version.files(kit).values():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
     assert edited() == []
 
 
 def test_edits_caches_noop(kit: Path) -> None:
-    (kit / "__pycache__").mkdir()
-    (kit / "__pycache__" / "guard.cpython-311.pyc").touch()
+    for folder in ("__pycache__", ".mypy_cache"):
+        (kit / folder / "sub").mkdir(parents=True)
+        (kit / folder / "sub" / "guard.pyc").touch()
+    (kit / "audit" / ".DS_Store").touch()
 
     assert edited() == []
 
@@ -77,9 +82,35 @@ def test_edits_caches_noop(kit: Path) -> None:
 def test_edits_added_and_missing(kit: Path) -> None:
     (kit / "sub").mkdir()
     (kit / "sub" / "extra.py").touch()
+    (kit / "audit" / "notes.txt").touch()
+    (kit / "audit" / "report.html").unlink()
     (kit / "audit" / "wire.py").unlink()
 
-    assert edited() == ["wire.py is missing", "extra.py is added"]
+    assert edited() == [
+        "notes.txt is added",
+        "report.html is missing",
+        "wire.py is missing",
+        "extra.py is added",
+    ]
+
+
+def test_kit_s_files_are_all_of_it() -> None:
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=KIT, check=True, capture_output=True, text=True)
+
+    assert {*names.stdout.split()} == {*version.files(KIT), "CHECKSUMS"}
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs GNU's sha256sum")
+def test_make_kit_notes_the_same(tmp_path: Path) -> None:
+    shutil.copytree(KIT, tmp_path / KIT.relative_to(ROOT))
+    shutil.copy(ROOT / "Makefile", tmp_path)
+
+    subprocess.run(["make", "kit"], cwd=tmp_path, check=True, capture_output=True)
+
+    made = (tmp_path / KIT.relative_to(ROOT) / "CHECKSUMS").read_bytes()
+    note_checksums(KIT, tmp_path / "CHECKSUMS")
+    assert made == (tmp_path / "CHECKSUMS").read_bytes()
 
 
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n"])
@@ -107,16 +138,16 @@ def test_nc011_names_the_file(
 
 
 def test_version_command(runner: FlaskCliRunner, kit: Path) -> None:
-    answer = runner.invoke(args=["nocache", "--version"])
+    result = runner.invoke(args=["nocache", "--version"])
 
-    assert (answer.output, answer.exit_code) == (f"nocache {version.VERSION}\n", 0)
+    assert (result.output, result.exit_code) == (f"nocache {version.VERSION}\n", 0)
 
 
 def test_version_command_names_edits(runner: FlaskCliRunner, kit: Path) -> None:
     (kit / "extra.py").touch()
     (kit / "guard.py").write_text("")
 
-    answer = runner.invoke(args=["nocache", "--version"])
+    result = runner.invoke(args=["nocache", "--version"])
 
-    assert answer.output == f"nocache {version.VERSION}, edited: extra.py, guard.py\n"
-    assert answer.exit_code == 0
+    assert result.output == f"nocache {version.VERSION}, edited: extra.py, guard.py\n"
+    assert result.exit_code == 0

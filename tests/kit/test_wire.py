@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import typing as t
 from collections.abc import Callable
@@ -7,15 +9,17 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask import make_response
+from flask import request
+from flask import Response
 from flask import send_file
 from nocache import ApiBlueprint
 from nocache import cacheable
-from nocache import guard
 from nocache import nocache
 from nocache import NoCacheFlask
-from nocache.audit.wire import drive
+from nocache.audit import wire
+from nocache.audit.wire import check_app
 from nocache.audit.wire import storable
-from nocache.policy import NOCACHE
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from .wsgi import guarded
@@ -23,6 +27,8 @@ from .wsgi import NO_STORE
 from .wsgi import put_inside
 
 EXACT = dict(NO_STORE)
+COOKIE = ("Set-Cookie", "a=1")
+HOUR: t.Any = cacheable(max_age=3600, public=True, reason="x")
 Change = Callable[[str, t.Any], t.Any]
 
 
@@ -33,10 +39,9 @@ def app(tmp_path: Path) -> NoCacheFlask:
     api.add_url_rule("/items", "items", lambda: {})
     api.add_url_rule("/items/<int:id>", "item", lambda id: {}, methods=["GET", "PUT"])
     app.register_blueprint(api)
-    hour: t.Any = cacheable(max_age=3600, public=True, reason="x")
     declared: t.Any = nocache
     tagged: t.Any = nocache(etag=True)
-    app.add_url_rule("/hour", "hour", hour(lambda: "x"))
+    app.add_url_rule("/hour", "hour", HOUR(lambda: "x"))
     app.add_url_rule("/file", "file", declared(lambda: send_file("static/page.css")))
     app.add_url_rule("/tag", "tag", tagged(lambda: ("x", {"ETag": '"1"'})))
     return app
@@ -44,29 +49,28 @@ def app(tmp_path: Path) -> NoCacheFlask:
 
 def facts(app: Flask, **arguments: t.Any) -> set[str]:
     """Return the messages of an app's findings, each of which has to be NC008."""
-    found = drive(app, **arguments)
-    assert {f.id for f in found} <= {"NC008"}
-    return {f.message for f in found}
+    findings = check_app(app, **arguments)
+    assert {f.id for f in findings} <= {"NC008"}
+    return {f.message for f in findings}
 
 
-def test_drive_finds_nothing_in_a_guarded_app(app: NoCacheFlask) -> None:
-    assert drive(app) == []
+def test_check_app_finds_nothing_in_a_guarded_app(app: NoCacheFlask) -> None:
+    assert check_app(app) == []
 
 
-# faults planted into the guard
+# entries that lie about what the app responds
 
 
-def mutate(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
-    """Have the guard send `change(status, its own headers)`."""
-    intact = NoCacheFlask.__call__
+def lying(app: Flask, change: Change) -> t.Any:
+    """Return an entry that sends `change(status, its own headers)` for an app."""
 
-    def call(app: NoCacheFlask, environ: t.Any, start_response: t.Any) -> t.Any:
+    def entry(environ: t.Any, start_response: t.Any) -> t.Any:
         def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
             return start_response(status, change(status, headers), exc_info)
 
-        return intact(app, environ, start)
+        return app(environ, start)
 
-    monkeypatch.setattr(NoCacheFlask, "__call__", call)
+    return entry
 
 
 def without(name: str, value: str | None = None) -> Change:
@@ -94,7 +98,7 @@ def beside(*extra: tuple[str, str]) -> Change:
 MUTATIONS: dict[str, tuple[t.Any, str]] = {
     "missing": (
         without("Cache-Control"),
-        "'GET api/items' .* Cache-Control is missing",
+        "'GET /api/items' .* Cache-Control is missing",
     ),
     "missing-on-404": (
         on("404", without("Cache-Control")),
@@ -102,16 +106,16 @@ MUTATIONS: dict[str, tuple[t.Any, str]] = {
     ),
     "missing-on-405": (
         on("405", without("Cache-Control")),
-        "'(POST|PUT) api/items' may be stored: Cache-Control is missing",
+        "'(POST|PUT) /api/items' may be stored: Cache-Control is missing",
     ),
     "missing-on-500": (
         on("500", without("Cache-Control")),
-        "'GET api/items' may be stored: Cache-Control is missing",
+        "'GET /api/items' may be stored: Cache-Control is missing",
     ),
     "no-cache": (without("Cache-Control", "no-cache"), "Cache-Control is 'no-cache'"),
     "no-store-alone": (
         without("Cache-Control", "no-store"),
-        "'POST hour' may be stored: Cache-Control is 'no-store'",
+        "'POST /hour' may be stored: Cache-Control is 'no-store'",
     ),
     "mixed-case": (
         without("Cache-Control", EXACT["Cache-Control"].title()),
@@ -126,112 +130,88 @@ MUTATIONS: dict[str, tuple[t.Any, str]] = {
     "no-pragma": (without("Pragma"), "Pragma is missing"),
     "twice": (
         beside(("cache-control", "public")),
-        "'GET api/items' may be stored: cache-control is 'public'",
+        "'GET /api/items' may be stored: cache-control is 'public'",
     ),
     "surrogate": (
         beside(("Surrogate-Control", "max-age=9")),
-        "'GET api/items' may be stored: Surrogate-Control is 'max-age=9'",
+        "'GET /api/items' may be stored: Surrogate-Control is 'max-age=9'",
     ),
     "targeted": (
         beside(("Any-CDN-Cache-Control", "max-age=9")),
-        "'GET api/items' may be stored: Any-CDN-Cache-Control is 'max-age=9'",
+        "'GET /api/items' may be stored: Any-CDN-Cache-Control is 'max-age=9'",
     ),
     "last-modified": (
         beside(("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT")),
-        "'GET api/items' may be stored: Last-Modified is",
+        "'GET /api/items' may be stored: Last-Modified is",
     ),
 }
 
 
 @pytest.mark.parametrize("fault", MUTATIONS)
-def test_fault_in_the_guard_is_found(
-    app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
+def test_fault_on_the_wire_is_found(app: NoCacheFlask, fault: str) -> None:
     change, message = MUTATIONS[fault]
-    mutate(monkeypatch, change)
 
-    assert_matches(facts(app), message)
-
-
-def assert_matches(found: set[str], message: str) -> None:
-    assert any(re.search(message, fact) for fact in found), found
+    assert_matches(facts(app, entry=lying(app, change)), message)
 
 
-def test_absent_guard_is_found(
-    app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(NoCacheFlask, "__call__", Flask.__call__)
-    monkeypatch.setattr(NoCacheFlask, "wsgi_app", Flask.wsgi_app)
-
-    found = facts(app)
-
-    for subject in ("GET api/items", "PUT api/items/1", "HEAD hour", "GET file"):
-        assert_matches(found, f"'{subject}' may be stored: .* is (missing|'no-cache')")
-    assert_matches(found, "'GET api/no-such-path' may be stored")
-    assert_matches(found, "'GET no-such-path' may be stored")
+def assert_matches(messages: set[str], pattern: str) -> None:
+    assert any(re.search(pattern, message) for message in messages), messages
 
 
-def test_304_let_through_is_found(
-    app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard, "withhold", lambda environ: {})
-    monkeypatch.setattr(NOCACHE, "storable", True)
+def test_absent_guard_is_found(app: NoCacheFlask) -> None:
+    bare = lying(app, lambda status, headers: [("Content-Type", "text/plain")])
+
+    messages = facts(app, entry=bare)
+
+    for subject in ("GET /api/items", "PUT /api/items/1", "HEAD /hour", "GET /file"):
+        assert_matches(messages, f"'{subject}' may be stored: .* is missing")
+    assert_matches(messages, "'GET /api/no-such-path' may be stored")
+    assert_matches(messages, "'GET /no-such-path' may be stored")
+
+
+def test_304_let_through_is_found(app: NoCacheFlask) -> None:
+    def entry(environ: t.Any, start_response: t.Any) -> t.Any:
+        if "HTTP_IF_NONE_MATCH" in environ:
+            start_response("304 NOT MODIFIED", NO_STORE)
+            return []
+        return app(environ, start_response)
 
     assert_matches(
-        facts(app), "'GET file' may be stored: a 304 keeps the copy of a client alive"
+        facts(app, entry=entry),
+        "'GET /file' may be stored: a 304 keeps the copy of a client alive",
     )
 
 
 def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -> None:
-    # the guard answers it with a 500 that has the headers
+    # the guard makes of it a 500 that has the headers
     def application(environ: t.Any, start_response: t.Any) -> list[bytes]:
         start_response("304 NOT MODIFIED", [])
         return []
 
     put_inside(app, application)
 
-    assert drive(app) == []
-
-
-def test_stamp_that_leaves_the_app_is_found(
-    app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(NOCACHE, "removes", NOCACHE.removes - {"nocache-permit"})
-    app.add_url_rule("/s", "s", lambda: ("x", {"Nocache-Permit": "1"}))
-
-    assert_matches(facts(app), "'GET s' may be stored: Nocache-Permit is '1'")
-
-
-def opened(app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the policy of the cacheable view honoured whatever it answers."""
-    monkeypatch.setattr(
-        type(NOCACHE), "admits", lambda self, method, status, headers: True
-    )
+    assert check_app(app) == []
 
 
 @pytest.mark.parametrize(
     ("rv", "methods", "message"),
     [
-        (("x", 404), ["GET"], "'GET page' may be stored"),
-        (("x", 301), ["GET"], "'GET page' may be stored"),
-        ("x", ["PUT"], "'PUT page' may be stored"),
+        (("x", 404), ["GET"], "'GET /page' may be stored"),
+        (("x", 301), ["GET"], "'GET /page' may be stored"),
+        ("x", ["PUT"], "'PUT /page' may be stored"),
     ],
     ids=["404", "301", "put"],
 )
-def test_policy_on_an_answer_that_is_not_to_be_stored_is_found(
-    app: NoCacheFlask,
-    monkeypatch: pytest.MonkeyPatch,
-    rv: t.Any,
-    methods: list[str],
-    message: str,
+def test_policy_on_a_response_that_is_not_to_be_stored_is_found(
+    app: NoCacheFlask, rv: t.Any, methods: list[str], message: str
 ) -> None:
-    opened(app, monkeypatch)
-    monkeypatch.setattr("nocache.policy.SAFE", {"GET", "HEAD", "PUT"})
-    monkeypatch.setattr("nocache.policy.STORABLE", {"200", "301", "404"})
     minute: t.Any = cacheable(max_age=60, reason="x")
     app.add_url_rule("/page", "page", minute(lambda: rv), methods=methods)
+    declared = [("Cache-Control", "private, max-age=60")]
 
-    assert_matches(facts(app), message)
+    messages = facts(app, entry=lying(app, lambda status, headers: declared))
+
+    assert_matches(messages, message)
 
 
 # apps that nothing guards
@@ -241,28 +221,28 @@ def test_plain_app_is_found_by_every_exit() -> None:
     app = Flask("plain", static_folder=None)
     app.add_url_rule("/a/", "a", lambda: "x", methods=["GET", "POST"])
 
-    requests = {message.split("'")[1] for message in facts(app)}
+    subjects = {message.split("'")[1] for message in facts(app)}
 
-    assert requests == {
-        "GET a/",
-        "POST a/",
-        "HEAD a/",
-        "OPTIONS a/",
-        "PUT a/",
-        "GET a",
-        "GET no-such-path",
+    assert subjects == {
+        "GET /a/",
+        "POST /a/",
+        "HEAD /a/",
+        "OPTIONS /a/",
+        "PUT /a/",
+        "GET /a",
+        "GET /no-such-path",
     }
 
 
-def test_entry_that_wraps_the_app_is_driven(app: NoCacheFlask) -> None:
+def test_entry_that_wraps_the_app_is_requested(app: NoCacheFlask) -> None:
     def public(environ: t.Any, start_response: t.Any) -> t.Any:
         def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
             return start_response(status, [*headers, ("Age", "9")], exc_info)
 
         return app(environ, start)
 
-    assert drive(app, DispatcherMiddleware(app)) == []
-    assert_matches(facts(app, entry=public), "'GET api/items' .*: Age is '9'")
+    assert check_app(app, DispatcherMiddleware(app)) == []
+    assert_matches(facts(app, entry=public), "'GET /api/items' .*: Age is '9'")
 
 
 def test_findings_name_the_view(app: NoCacheFlask) -> None:
@@ -273,7 +253,7 @@ def test_findings_name_the_view(app: NoCacheFlask) -> None:
 
     plain.add_url_rule("/", "view", view)
 
-    lines = {f.line for f in drive(plain) if "no-such" not in f.message}
+    lines = {f.line for f in check_app(plain) if "no-such" not in f.message}
     assert lines == {view.__code__.co_firstlineno}
 
 
@@ -293,7 +273,7 @@ def test_findings_name_the_view(app: NoCacheFlask) -> None:
         "/a/<int:x>/<int:y>/",
     ],
 )
-def test_drive_finds_arguments_for_every_converter(
+def test_check_app_finds_arguments_for_every_converter(
     app: NoCacheFlask, rule: str
 ) -> None:
     seen: list[t.Any] = []
@@ -304,17 +284,17 @@ def test_drive_finds_arguments_for_every_converter(
 
     app.add_url_rule(rule, "seen", view)
 
-    assert drive(app, x="zz") == []
+    assert check_app(app, x="zz") == []
     assert seen
 
 
-def test_drive_names_the_argument_that_nothing_fits(app: NoCacheFlask) -> None:
+def test_check_app_names_the_argument_that_nothing_fits(app: NoCacheFlask) -> None:
     app.add_url_rule("/<string(length=9):word>", "page", lambda word: word)
 
-    with pytest.raises(LookupError, match=r"'word' .*drive\(\): word="):
-        drive(app)
+    with pytest.raises(LookupError, match=r"'word' .*check_app\(app, word="):
+        check_app(app)
 
-    assert drive(app, word="nine-long") == []
+    assert check_app(app, word="nine-long") == []
 
 
 @pytest.mark.parametrize(
@@ -330,33 +310,146 @@ def test_drive_names_the_argument_that_nothing_fits(app: NoCacheFlask) -> None:
     ],
     ids=str,
 )
-def test_drive_requests_rules_of_every_kind(app: NoCacheFlask, options: t.Any) -> None:
+def test_check_app_requests_rules_of_every_kind(
+    app: NoCacheFlask, options: t.Any
+) -> None:
     app.config["SERVER_NAME"] = "localhost"
     app.add_url_rule("/kind", "kind", lambda **arguments: "x", **options)
 
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
-def test_drive_leaves_the_app_as_it_was(app: NoCacheFlask) -> None:
+def test_check_app_leaves_the_app_as_it_was(app: NoCacheFlask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.logger.disabled = False
     app.add_url_rule("/none", "none")
     before = dict(app.view_functions)
 
-    drive(app)
+    check_app(app)
 
     assert app.view_functions == before
     assert app.config["PROPAGATE_EXCEPTIONS"] is True
     assert app.logger.disabled is False
 
 
-def test_drive_reports_failures_as_answers(app: NoCacheFlask) -> None:
+def test_check_app_takes_a_failure_for_a_response(app: NoCacheFlask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.add_url_rule("/fails", "fails", lambda: 1 / 0)
 
-    assert drive(app) == []
+    assert check_app(app) == []
 
 
-# reading an answer
+@pytest.mark.parametrize("known", [["www.example.com"], [".example.com", "b.example"]])
+def test_check_app_uses_a_host_that_the_app_trusts(
+    app: NoCacheFlask, known: list[str]
+) -> None:
+    app.config["TRUSTED_HOSTS"] = known
+    statuses = set()
+
+    @app.after_request
+    def note(response: Response) -> Response:
+        statuses.add(response.status_code)
+        return response
+
+    assert check_app(app) == []
+    assert 200 in statuses
+
+
+@pytest.mark.parametrize("subdomain", ["www", "<name>"])
+def test_check_app_requests_subdomains(subdomain: str) -> None:
+    app = NoCacheFlask("kit_app", static_folder=None, subdomain_matching=True)
+    app.config["SERVER_NAME"] = "example.com"
+    hosts = []
+
+    def view(name: str = "") -> str:
+        hosts.append(request.host)
+        return "x"
+
+    app.add_url_rule("/", view_func=view, subdomain=subdomain)
+
+    assert check_app(app, name="www") == []
+    assert set(hosts) == {"www.example.com"}
+
+
+def test_drive_is_the_name_that_older_services_call(app: NoCacheFlask) -> None:
+    assert wire.drive is check_app
+
+
+# a declaration that comes to nothing
+
+
+def rebuilt(view: t.Any) -> t.Any:
+    @functools.wraps(view)
+    def wrapper(*args: t.Any, **kwargs: t.Any) -> Response:
+        return Response(make_response(view(*args, **kwargs)).get_data())
+
+    return wrapper
+
+
+def lost(app: Flask) -> list[str]:
+    findings = check_app(app)
+    assert {f.id for f in findings} <= {"NC006"}
+    return [f.message for f in findings]
+
+
+def test_response_rebuilt_by_a_decorator_is_told(app: NoCacheFlask) -> None:
+    day: t.Any = cacheable(max_age=86400, reason="x")
+    app.add_url_rule("/frame", "frame", rebuilt(day(lambda: "frame")))
+
+    assert lost(app) == [
+        "'frame' is declared 'private, max-age=86400' and leaves as no-store: a"
+        " decorator above @cacheable, or a hook, makes another response of it."
+    ]
+
+
+def test_declaration_above_the_decorator_is_kept(app: NoCacheFlask) -> None:
+    """What the hint says."""
+    day: t.Any = cacheable(max_age=86400, reason="x")
+    app.add_url_rule("/frame", "frame", day(rebuilt(lambda: "frame")))
+
+    assert lost(app) == []
+
+
+def test_response_rebuilt_by_a_hook_is_told() -> None:
+    app = NoCacheFlask("kit_app", static_folder=None)
+    app.add_url_rule("/hour", "hour", HOUR(lambda: "x"))
+    app.after_request(lambda response: Response("x", response.status_code))
+
+    (message,) = lost(app)
+
+    assert message.startswith("'hour' is declared 'public, max-age=3600' and leaves as")
+
+
+def test_cookie_beside_public_is_told(app: NoCacheFlask) -> None:
+    app.add_url_rule("/c", "c", HOUR(lambda: ("x", {"Set-Cookie": "a=1"})))
+
+    (message,) = lost(app)
+
+    assert message.startswith("'c' is declared 'public, max-age=3600'")
+    assert message.endswith("it may be shared, but sets a cookie.")
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_responses_that_are_never_stored_are_not_told(
+    app: NoCacheFlask, status: int
+) -> None:
+    app.add_url_rule("/gone", "gone", HOUR(lambda: ("x", status)))
+
+    assert lost(app) == []
+
+
+def test_one_response_as_declared_is_enough(app: NoCacheFlask) -> None:
+    visits = itertools.count()
+
+    def view() -> t.Any:
+        return "x", {} if next(visits) else {"Set-Cookie": "a=1"}
+
+    app.add_url_rule("/first", "first", HOUR(view))
+
+    assert lost(app) == []
+
+
+# reading a response
 
 
 @pytest.mark.parametrize(
@@ -375,6 +468,9 @@ def test_drive_reports_failures_as_answers(app: NoCacheFlask) -> None:
         ("GET", 304, "no-store", NO_STORE, "a 304"),
         ("GET", 304, "a", [("Cache-Control", "a")], ""),
         ("HEAD", 206, "a", [("cache-control", "a")], ""),
+        # beside a cookie, only the client stores what is its own
+        ("GET", 200, "private", [("Cache-Control", "private"), COOKIE], ""),
+        ("GET", 200, "a", [("Cache-Control", "private, a"), COOKIE], ""),
         ("GET", 200, "a", [("Cache-Control", "b")], "Cache-Control is 'b'"),
         ("GET", 200, "a", [("Cache-Control", "a")] * 2, "Cache-Control is 'a', 'a'"),
         ("GET", 404, "a", [("Cache-Control", "a")], "Cache-Control is 'a'"),
@@ -407,11 +503,15 @@ def test_storable_says_why(
             [("Cache-Control", "private, max-age=9"), ("Expires", "x")],
         ),
         (
-            "private, max-age=9",
-            [("Cache-Control", "private, max-age=9"), ("Set-Cookie", "a=1")],
+            "public, max-age=9",
+            [("Cache-Control", "public, max-age=9"), ("Set-Cookie", "a=1")],
+        ),
+        (
+            "public, max-age=9",
+            [("Cache-Control", "public, max-age=9"), ("Vary", "Accept, Cookie")],
         ),
     ],
-    ids=["no-store-alone", "targeted", "surrogate", "expires", "cookie"],
+    ids=["no-store-alone", "targeted", "surrogate", "expires", "cookie", "vary"],
 )
 def test_storable_reads_on_behind_the_declared_policy(
     policy: str, headers: t.Any

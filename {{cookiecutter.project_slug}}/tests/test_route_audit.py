@@ -13,21 +13,21 @@ from flask.testing import FlaskCliRunner
 
 @pytest.fixture
 def kit(app: Flask) -> ModuleType:
-    guarded = [c for c in type(app).__mro__ if c.__name__ == "NoCacheFlask"]
-    assert guarded, "create_app() must return a NoCacheFlask"
-    return import_module(guarded[0].__module__.rpartition(".")[0])
+    classes = [c for c in type(app).__mro__ if c.__name__ == "NoCacheFlask"]
+    assert classes, "create_app() must return a NoCacheFlask"
+    return import_module(classes[0].__module__.rpartition(".")[0])
 
 
 def test_audit_finds_nothing(app: Flask, kit: ModuleType) -> None:
-    found = kit.audit_app(app)
+    findings = kit.audit_app(app)
 
-    assert not found, "\n" + "\n".join(map(str, found))
+    assert not findings, "\n" + "\n".join(map(str, findings))
 
 
-def test_no_answer_may_be_stored(app: Flask, kit: ModuleType) -> None:
-    found = import_module(f"{kit.__name__}.audit.wire").drive(app)
+def test_no_response_may_be_stored(app: Flask, kit: ModuleType) -> None:
+    findings = import_module(f"{kit.__name__}.audit.wire").check_app(app)
 
-    assert not found, "\n" + "\n".join(map(str, found))
+    assert not findings, "\n" + "\n".join(map(str, findings))
 
 
 def test_headers_are_exact(client: FlaskClient) -> None:
@@ -41,6 +41,6 @@ def test_headers_are_exact(client: FlaskClient) -> None:
 
 
 def test_command_is_silent(runner: FlaskCliRunner) -> None:
-    answer = runner.invoke(args=["nocache", "audit"])
+    result = runner.invoke(args=["nocache", "audit"])
 
-    assert (answer.output, answer.exit_code) == ("", 0)
+    assert (result.output, result.exit_code) == ("", 0)

@@ -12,18 +12,21 @@ from flask.cli import ScriptInfo
 
 from . import formats
 from . import version
+from .client import ProbeError
+from .client import Service
 from .policy_file import write_policy_file
+from .probe import plan
+from .probe import probe
+from .routes import Request
 from .routes import routes
 from .rules import audit_app
-
-if t.TYPE_CHECKING:
-    from .probe import Probe
+from .server import import_entry_points
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
-def _output(known: t.Iterable[str]) -> t.Callable[[F], F]:
-    names = list(known)
+def _output(formats: t.Iterable[str]) -> t.Callable[[F], F]:
+    names = list(formats)
     form = click.option(
         "--format",
         "form",
@@ -39,10 +42,10 @@ def _output(known: t.Iterable[str]) -> t.Callable[[F], F]:
     return lambda command: form(to(command))
 
 
-def _show_version(context: click.Context, option: click.Option, asked: bool) -> None:
-    if asked:
-        edited = ", ".join(path.name for path, _ in version.edits())
-        click.echo(f"nocache {version.VERSION}{edited and f', edited: {edited}'}")
+def _show_version(context: click.Context, option: click.Option, value: bool) -> None:
+    if value:
+        edits = ", ".join(path.name for path, _ in version.edits())
+        click.echo(f"nocache {version.VERSION}{edits and f', edited: {edits}'}")
         context.exit()
 
 
@@ -64,7 +67,8 @@ def commands() -> None:
 @pass_script_info
 def show_routes(info: ScriptInfo, form: str, output: Path | None) -> None:
     """List every route with its policy."""
-    _write(formats.ROUTES[form](routes(info.load_app())), output)
+    app = info.load_app()
+    _write(formats.ROUTES[form](routes(app), app.name), output)
 
 
 @commands.command("audit")
@@ -72,21 +76,23 @@ def show_routes(info: ScriptInfo, form: str, output: Path | None) -> None:
 @pass_script_info
 def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
     """Report what is declared wrongly; exit 1 if anything is."""
-    found = audit_app(info.load_app())
-    _write(formats.AUDIT[form](found), output)
-    if found:
+    app = info.load_app()
+    import_entry_points(app)
+    findings = audit_app(app)
+    _write(formats.AUDIT[form](findings, app.name), output)
+    if findings:
         click.get_current_context().exit(1)
 
 
 @commands.command("accept")
 @pass_script_info
 def accept(info: ScriptInfo) -> None:
-    """Write what the routes declare to cache-policy.txt."""
+    """Write the exceptions to cache-policy.txt: what a cache may store."""
     click.echo(f"Wrote {write_policy_file(info.load_app())}.")
 
 
-class Unanswered(click.ClickException):
-    """A service that could not be asked, which is neither good nor a finding."""
+class Unreachable(click.ClickException):
+    """A service that sends no response, which is neither good nor a finding."""
 
     exit_code = 2
 
@@ -112,12 +118,16 @@ class Unanswered(click.ClickException):
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for an answer.",
+    help="Seconds to wait for a response.",
 )
-@click.option("--unsafe", is_flag=True, help="Send POST, PUT, PATCH and DELETE too.")
+@click.option(
+    "--unsafe",
+    is_flag=True,
+    help="Send POST, PUT, PATCH and DELETE too, to every route.",
+)
 @_output(formats.AUDIT)
 @pass_script_info
-def show_kept(
+def probe_service(
     info: ScriptInfo,
     url: str,
     headers: tuple[str, ...],
@@ -127,35 +137,29 @@ def show_kept(
     form: str,
     output: Path | None,
 ) -> None:
-    """Ask the service deployed at URL what a cache could keep of its answers.
+    """Report what a cache could keep of the responses of the service deployed at URL.
 
-    Asks for every route of the app, for paths that it has not and with methods that it
-    does not take, through whatever stands before it, and reports answers that may be
-    stored or that a cache kept. Sends GET, HEAD and OPTIONS, no credentials but those
-    in --header, and follows no redirect. Exits 1 if anything is reported and 2 if the
-    service cannot be asked. Needs urllib3: pip install 'urllib3>=2'.
+    Requests every route of the app, paths that it has not, methods that it does not
+    take and names like those of static files, through whatever stands before it. Sends
+    GET, HEAD and OPTIONS, no credentials but those in --header, and follows no redirect.
+    Exits 1 if anything is reported and 2 if the service cannot be reached. Needs
+    urllib3: pip install 'urllib3>=2'.
     """
-    # not as the app is imported: no server needs it
-    from .probe import probe
-    from .probe import ProbeError
-    from .probe import probes
-    from .probe import Service
-
     app = info.load_app()
     values = dict(_argument(argument) for argument in arguments)
     try:
         service = Service(url, headers, timeout)
-        asked = probes(app, service, values, unsafe)
-        with _progress(len(asked)) as tell:
-            found = probe(service, asked, tell)
+        requests = plan(app, service, values, unsafe)
+        with _progress(len(requests)) as tell:
+            findings = probe(service, requests, tell)
     except ProbeError as error:
-        raise Unanswered(str(error)) from error
-    _write(formats.AUDIT[form](found), output)
+        raise Unreachable(str(error)) from error
+    _write(formats.AUDIT[form](findings, app.name), output)
     if sys.stderr.isatty():
-        plural = "" if len(found) == 1 else "s"
-        count = f"{len(found) or 'no'} finding{plural}"
-        click.echo(f"{len(asked)} answers: {count}.", err=True)
-    if found:
+        plural = "" if len(findings) == 1 else "s"
+        count = f"{len(findings) or 'no'} finding{plural}"
+        click.echo(f"{len(requests)} responses: {count}.", err=True)
+    if findings:
         click.get_current_context().exit(1)
 
 
@@ -167,20 +171,20 @@ def _argument(text: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> t.Iterator[t.Callable[[Probe], None]]:
+def _progress(total: int) -> t.Iterator[t.Callable[[Request], None]]:
     """Show on a terminal how far a probe is, and wipe it in the end."""
     numbers = itertools.count(1)
-    shown = sys.stderr.isatty()
+    terminal = sys.stderr.isatty()
 
-    def tell(asked: Probe) -> None:
-        if shown:
-            line = f"{next(numbers)}/{total} {asked.method} {asked.target}"
+    def tell(request: Request) -> None:
+        if terminal:
+            line = f"{next(numbers)}/{total} {request.method} {request.path}"
             click.echo(f"\r{line[:79]}\033[K", nl=False, err=True)
 
     try:
         yield tell
     finally:
-        if shown:
+        if terminal:
             click.echo("\r\033[K", nl=False, err=True)
 
 

@@ -45,7 +45,7 @@ CATALOGUE = {
     ),
     "NC002": Kind(
         "guard-bypassed",
-        "{subject} {fact}, so answers can leave without the headers.",
+        "{subject} {fact}, so responses can leave without the headers.",
         "create the app with NoCacheFlask(__name__), and put middleware inside it:"
         " app.wsgi_app = Middleware(app.wsgi_app).",
     ),
@@ -66,8 +66,8 @@ CATALOGUE = {
     ),
     "NC006": Kind(
         "mark-without-effect",
-        "{subject} {fact}, where it has no effect.",
-        "put it directly on the view function, below the route;"
+        "{subject} {fact}.",
+        "put it below the route, on what makes the response;"
         " for a view class list it in 'decorators'.",
     ),
     "NC007": Kind(
@@ -78,7 +78,7 @@ CATALOGUE = {
     "NC008": Kind(
         "storable-response",
         "{subject} may be stored: {fact}.",
-        "see what answered past the guard, or declare the view.",
+        "see what responded past the guard, or declare the view.",
     ),
     "NC009": Kind(
         "server-side-cache",
@@ -94,6 +94,18 @@ CATALOGUE = {
         "kit-edited",
         "{subject} {fact}, so the kit is not what its version says.",
         "undo it, 'cruft diff' shows how: the next update replaces the kit.",
+    ),
+    "NC012": Kind(
+        "depends-on-unkeyed-input",
+        "{subject} may be shared, but {fact}, which its Vary does not name.",
+        "name the field in Vary, or declare the view @nocache; take the host of a URL"
+        " from the configuration.",
+    ),
+    "NC015": Kind(
+        "cache-deception",
+        "{subject} is stored under names like those of static files: {fact}.",
+        "have each rule of the edge that goes by extension or directory heed the"
+        " origin's headers.",
     ),
 }
 

@@ -1,42 +1,43 @@
+"""The requests of the wire test, sent to a service through whatever stands before it."""
+
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
-from contextlib import suppress
-from importlib import import_module
-from secrets import token_hex
 from time import sleep
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 from ..policy import SAFE
 from ..policy import STORABLE
+from .client import ProbeError
+from .client import Service
 from .findings import Finding
 from .findings import finding
-from .routes import app_location
+from .routes import address
+from .routes import Request
+from .routes import requests
 from .routes import Route
-from .routes import routes
-from .routes import rule_text
-from .version import VERSION
-from .wire import CONDITIONS
-from .wire import NOWHERE
+from .routes import survey
+from .routes import values_of
+from .unkeyed import Fields
+from .unkeyed import Response
+from .wire import dependencies
 from .wire import storable
-from .wire import url_of
 
 if t.TYPE_CHECKING:
     from flask import Flask
 
-READ_ONLY = ("GET", "HEAD", "OPTIONS")
-INSTALL = "pip install 'urllib3>=2'"
-# a cache may keep an answer only once all of it has passed, but some never end
-BODY = 2**20
+READ_ONLY = SAFE | {"OPTIONS"}
+# where an app may see the end of a path, and a cache the name of a static file
+ENDS = ("/", ";", "%3b", "%2f", "%00", "%23", "%3f")
+EXTENSIONS = ("css", "js", "json")
 
 # fields, and what in them says that a cache has or had a copy; what is not here, such as
 # MISS, BYPASS, DYNAMIC or CloudFront's "Error", says nothing of one
 SIGNS = (
-    # Varnish and Fastly say 0 of an answer just fetched, and of a copy a moment old
+    # Varnish and Fastly say 0 of a response just fetched, and of a copy a moment old
     ("age|x-cache-hits", r"[1-9]"),
-    # this request, and the one that stored the answer
+    # this request, and the one whose response was stored
     ("x-varnish", r"\d\s+\d"),
     # RFC 9211: the cache had what it forwarded the request for
     ("cache-status", r"\bfwd=(partial|request)\b"),
@@ -50,164 +51,160 @@ SIGNS = (
 )
 PAUSE = 1.1  # seconds, after which a copy is of an age
 
-Fields = list[tuple[str, str]]
-Answer = tuple[int, Fields]
 
+def plan(
+    app: Flask, service: Service, arguments: t.Mapping[str, str], unsafe: bool = False
+) -> list[Request]:
+    """Return the requests for every route of an app, in the order to send them.
 
-class Probe(t.NamedTuple):
-    """One question to a deployed service.
-
-    :param where: the file and the line of what should answer.
-    :param policy: what is declared for it.
-    :param method: the method.
-    :param target: the path, from the root of the host.
-    :param query: a query that no copy was made for, or none.
-    :param headers: further fields.
+    :param app: the app that is deployed.
+    :param service: where it is deployed.
+    :param arguments: values for the arguments of rules.
+    :param unsafe: whether to send POST, PUT, PATCH and DELETE as well.
+    :raises ProbeError: if a rule has an argument that no value fits.
     """
+    try:
+        every = [*requests(app, arguments), *_disguises(app, service, arguments)]
+    except LookupError as error:
+        raise ProbeError(str(error)) from error
+    return [
+        request._replace(path=f"{service.path}{request.path}", query=query)
+        for request in every
+        # a rule of another host is not that of this service
+        if not request.host and (unsafe or request.method in READ_ONLY)
+        for query in _queries(request, service.marker)
+    ]
 
-    where: tuple[str, int]
-    policy: str
-    method: str
-    target: str
-    query: str = ""
-    headers: t.Mapping[str, str] = {}
+
+def _queries(request: Request, marker: str) -> list[str]:
+    """Return the query of each time that a request is sent: twice, to see a copy."""
+    if request.method != "GET" or request.headers:
+        return [""]
+    own = f"?nocache-probe={marker}"
+    return ["", ""] if request.disguise else ["", "", own, own]
 
 
-class ProbeError(Exception):
-    """Why a service cannot be probed."""
-
-
-class Service:
-    """A deployed service, asked over one connection where it allows that.
-
-    :param url: where it answers, without credentials.
-    :param headers: fields to send with every request, the only credentials there are.
-    :param timeout: seconds to wait for a connection and for an answer.
-    :raises ProbeError: if the URL will not do, or the HTTP client is not installed.
-    """
-
-    def __init__(self, url: str, headers: t.Iterable[str], timeout: float) -> None:
-        parts = urlsplit(url)
-        if parts.username is not None or parts.password is not None:
-            raise ProbeError(
-                "The URL holds credentials, which end up in logs."
-                " Pass them as --header 'Authorization: ...'."
-            )
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ProbeError(f"{url!r} is not an http or https URL.")
-        if parts.query or parts.fragment:
-            raise ProbeError(f"{url!r} holds more than a path.")
-        try:
-            # not among what the kit depends on; typed where it is installed only
-            self.urllib3: t.Any = import_module("urllib3")
-        except ImportError:
-            raise ProbeError(f"urllib3 is not installed. Run: {INSTALL}") from None
-        self.root = f"{parts.scheme}://{parts.netloc}"
-        self.path = parts.path.rstrip("/")
-        self.marker = token_hex(4)
-        self.headers = self.urllib3.HTTPHeaderDict(
-            {"User-Agent": f"nocache-probe/{VERSION} ({self.marker})"}
-        )
-        for header in headers:
-            name, colon, value = header.partition(":")
-            if not colon or not re.fullmatch(r"[!#$%&'*+.^`|~\w-]+", name, re.ASCII):
-                raise ProbeError(f"{header!r} is not a header, 'Name: value'.")
-            self.headers[name] = value.strip()
-        # verifies certificates; knows no proxy, no .netrc and no cookies
-        self.pool = self.urllib3.PoolManager(retries=False, timeout=timeout)
-
-    def ask(self, probe: Probe) -> Answer:
-        """Return the status and the fields of an answer.
-
-        :raises ProbeError: if none arrives.
-        """
-        url = f"{self.root}{probe.target}{probe.query}"
-        headers = self.headers.copy()
-        headers.update(probe.headers)
-        # after what the user sends: one id for all would make each answer a copy
-        headers["X-Request-ID"] = str(uuid4())
-        try:
-            answer = self.pool.request(
-                probe.method,
-                url,
-                headers=headers,
-                redirect=False,
-                preload_content=False,
-            )
-        except (self.urllib3.exceptions.HTTPError, ValueError) as error:
-            reason = str(getattr(error, "reason", None) or error)
-            raise ProbeError(f"{self.root!r} cannot be reached: {reason}") from error
-        with suppress(self.urllib3.exceptions.HTTPError):
-            answer.read(BODY)
-        answer.close()
-        return answer.status, list(answer.headers.items())
+def _disguises(
+    app: Flask, service: Service, arguments: t.Mapping[str, str]
+) -> t.Iterator[Request]:
+    """Yield requests by names that a cache may take for those of static files."""
+    folder = app.static_url_path or "/static"
+    for route, *_, rule in survey(app):
+        if "GET" not in route.methods:
+            continue
+        values = values_of(rule, arguments)
+        host, path = address(app, rule, values)
+        paths = {f"{folder}/..%2f": f"{folder}/..%2f{path[1:]}"}
+        for sign in ENDS:
+            end = sign if sign != "/" or not path.endswith("/") else ""
+            paths[f"{sign}x.css"] = f"{path}{end}{service.marker}.css"
+        for name, value in values.items():
+            for extension in EXTENSIONS:
+                word = f"{value}.{extension}"
+                if re.fullmatch(rule._converters[name].regex, word):
+                    _, paths[word] = address(app, rule, {**values, name: word})
+        for disguise, path in paths.items():
+            yield Request(route, "GET", path, host, disguise=disguise)
 
 
 def probe(
     service: Service,
-    probes: t.Iterable[Probe],
-    tell: t.Callable[[Probe], None] = lambda probe: None,
+    plan: t.Iterable[Request],
+    tell: t.Callable[[Request], None] = lambda request: None,
 ) -> list[Finding]:
-    """Ask a service and return what a cache could keep, or has kept, of its answers.
+    """Return what a cache could keep, or has kept, of the responses of a service.
 
     :param service: the service.
-    :param probes: the questions, in this order.
-    :param tell: called before each, but not as it is asked again.
-    :raises ProbeError: if no answer arrives.
+    :param plan: the requests, in this order.
+    :param tell: called before each, but not as it is sent again.
+    :raises ProbeError: if no response arrives.
     """
-    found: dict[tuple[tuple[str, int], str], Finding] = {}
-    seen: set[str] = set()
-    young: dict[tuple[str, ...], Probe] = {}
-    for asked in _again(probes, tell, young):
-        status, fields = service.ask(asked)
-        if asked.method in SAFE and ("age", "0") in ((n.lower(), v) for n, v in fields):
-            young.setdefault((asked.method, asked.target, asked.query), asked)
-        # a cache that may keep an answer says its age, which the app itself never does
-        sent = [field for field in fields if field[0].lower() != "age"]
-        fact = kept(asked, status, fields, seen) or storable(
-            asked.method, status, sent, asked.policy
-        )
-        seen |= request_ids(fields)
-        if fact:
+    findings: dict[tuple[Route, str], Finding] = {}
+    copies: dict[Route, dict[str, str]] = {}
+    examples: dict[Route, Request] = {}
+    ids: set[str] = set()
+    young: dict[tuple[str, ...], Request] = {}
+    for request in _again(plan, tell, young):
+        route, method = request.route, request.method
+        response = service.send(request)
+        status, fields = response.status, response.headers
+        if method in SAFE and ("age", "0") in ((n.lower(), v) for n, v in fields):
+            young.setdefault((method, request.path, request.query), request)
+        copy = copy_of(request, response, ids)
+        ids |= request_ids(fields)
+        if request.disguise:
+            if copy:
+                copies.setdefault(route, {}).setdefault(request.disguise, copy)
+            continue
+        if route.shared and method == "GET":
+            examples.setdefault(route, request)
+        # a cache that may keep a response says its age, which the app itself never does
+        governing = [field for field in fields if field[0].lower() != "age"]
+        if fact := copy or storable(method, status, governing, route.policy):
             # the same again, or with another query, is no other finding
-            subject = f"'{asked.method} {asked.target}'"
-            key = asked.where, subject
-            found.setdefault(key, finding("NC008", asked.where, subject, fact))
-    return sorted(found.values())
+            new = finding("NC008", route.place, request.subject, fact)
+            findings.setdefault((route, request.subject), new)
+    return sorted(
+        {
+            *findings.values(),
+            *itertools.starmap(_deception, copies.items()),
+            *(f for request in examples.values() for f in _unkeyed(service, request)),
+        }
+    )
 
 
 def _again(
-    probes: t.Iterable[Probe],
-    tell: t.Callable[[Probe], None],
-    young: t.Mapping[t.Any, Probe],
-) -> t.Iterator[Probe]:
-    """Yield the questions, and later once more those whose answer was of age 0."""
-    for asked in probes:
-        tell(asked)
-        yield asked
+    plan: t.Iterable[Request],
+    tell: t.Callable[[Request], None],
+    young: t.Mapping[t.Any, Request],
+) -> t.Iterator[Request]:
+    """Yield the requests, and later once more those whose response was of age 0."""
+    for request in plan:
+        tell(request)
+        yield request
     if young:
-        # an answer is of that age, and so is a copy, but not for longer than a second
+        # a response is of that age, and so is a copy, but not for longer than a second
         sleep(PAUSE)
         yield from tuple(young.values())
 
 
+def _deception(route: Route, copies: dict[str, str]) -> Finding:
+    fact = f"{', '.join(copies)} ({next(iter(copies.values()))})"
+    return finding("NC015", route.place, f"'GET {route.rule}'", fact)
+
+
+def _unkeyed(service: Service, request: Request) -> t.Iterator[Finding]:
+    numbers = itertools.count(1)
+
+    def send(request: Request) -> Response:
+        # a query of its own: a copy would hide a change, and others might be given it
+        query = f"?nocache-probe={service.marker}-{next(numbers)}"
+        status, headers, body = service.send(request._replace(query=query))
+        plain = [(name, value.replace(query, "")) for name, value in headers]
+        return Response(status, plain, body.replace(query.encode(), b""))
+
+    yield from dependencies(request, send)
+
+
 def request_ids(fields: Fields) -> set[str]:
-    """Return the ids of the request that an answer was made for, if it says them."""
+    """Return the ids of the request that a response is for, if it says them."""
     return {value for name, value in fields if name.lower() == "x-request-id" and value}
 
 
-def kept(probe: Probe, status: int, fields: Fields, seen: set[str]) -> str:
-    """Return what says that a cache gave or kept an answer against its policy."""
-    if (
-        probe.policy not in {"no-store", "undeclared"}
-        and probe.method in SAFE
-        and str(status) in STORABLE
-    ):
+def copy_of(request: Request, response: Response, ids: set[str]) -> str:
+    """Return what says that a cache gave or kept a response against its policy.
+
+    :param request: the request.
+    :param response: the response.
+    :param ids: the ids of the requests before it.
+    """
+    status, fields = response.status, response.headers
+    if request.route.shared and request.method in SAFE and str(status) in STORABLE:
         return ""
     signs = [f"{name} is {value!r}" for name, value in fields if _says_so(name, value)]
     # no request is given the id of another, but Date may be the proxy's own
-    if request_ids(fields) & seen:
-        signs.append("X-Request-ID is that of an earlier answer")
+    if request_ids(fields) & ids:
+        signs.append("X-Request-ID is that of an earlier response")
     if not signs:
         return ""
     via = [v for n, v in fields if n.lower() in {"via", "x-served-by"}]
@@ -221,60 +218,3 @@ def _says_so(name: str, value: str) -> bool:
         and re.search(sign, value, re.IGNORECASE)
         for field, sign in SIGNS
     )
-
-
-def probes(
-    app: Flask,
-    service: Service,
-    arguments: t.Mapping[str, str],
-    unsafe: bool = False,
-) -> list[Probe]:
-    """Return the questions about every route of an app, and about paths it has not.
-
-    :param app: the app that is deployed.
-    :param service: where it is deployed.
-    :param arguments: values for the arguments of rules.
-    :param unsafe: whether to send POST, PUT, PATCH and DELETE as well.
-    :raises ProbeError: if a rule has an argument that no value fits.
-    """
-    known = {(r.rule, r.endpoint): r for r in routes(app)}
-    asked: list[Probe] = []
-    for rule in app.url_map.iter_rules():
-        route = known.get((rule_text(rule), rule.endpoint))
-        # a rule of another host is not asked for here
-        if route is None or rule.host or rule.subdomain:
-            continue
-        try:
-            path = urlsplit(url_of(rule, arguments)).path
-        except LookupError as error:
-            fact = str(error).partition(" Pass")[0]
-            raise ProbeError(f"{fact} Pass one: --arg name=value.") from error
-        asked += _of_route(route, f"{service.path}{path}", service.marker, unsafe)
-    where = app_location(app)
-    for prefix in sorted({"", *app.extensions.get("nocache", ())}):
-        target = f"{service.path}{prefix}/{NOWHERE}"
-        asked += _twice(where, "no-store", target, service.marker)
-    return asked
-
-
-def _of_route(
-    route: Route, target: str, marker: str, unsafe: bool
-) -> t.Iterator[Probe]:
-    where, policy = (route.file, route.line), route.policy
-    yield from _twice(where, policy, target, marker)
-    # what it does not take is answered 405, which caches may keep too
-    for method in ("HEAD", "OPTIONS", *(route.methods if unsafe else ())):
-        if method != "GET":
-            yield Probe(where, policy, method, target)
-    yield Probe(where, policy, "GET", target, headers=CONDITIONS)
-    other = target[:-1] if target.endswith("/") else f"{target}/"
-    if other:
-        yield Probe(where, policy, "GET", other)
-
-
-def _twice(
-    where: tuple[str, int], policy: str, target: str, marker: str
-) -> t.Iterator[Probe]:
-    """Yield what shows a copy: the same again, by its path and by a query of its own."""
-    for query in ("", "", f"?nocache-probe={marker}", f"?nocache-probe={marker}"):
-        yield Probe(where, policy, "GET", target, query)

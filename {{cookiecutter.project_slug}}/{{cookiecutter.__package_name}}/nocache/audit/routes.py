@@ -1,8 +1,11 @@
+"""The routes of an app, and the one list of requests that shows what leaves by them."""
+
 from __future__ import annotations
 
 import functools
 import inspect
 import os
+import re
 import sys
 import typing as t
 
@@ -17,6 +20,15 @@ if t.TYPE_CHECKING:
     from ..policy import Policy
 
 AUTOMATIC = frozenset({"HEAD", "OPTIONS"})
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+NOT_STORED = frozenset({"no-store", "undeclared"})
+# what a client sends whose copy dates from before the headers were there
+CONDITIONS = {
+    "If-None-Match": "*",
+    "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
+}
+NOWHERE = "no-such-path"
+SAMPLES = ("1", "a", "1.5", "00000000-0000-4000-8000-000000000000")
 
 
 class Route(t.NamedTuple):
@@ -25,8 +37,8 @@ class Route(t.NamedTuple):
     :param rule: the rule, behind its host or subdomain if it has one.
     :param endpoint: the endpoint.
     :param methods: the methods, sorted, without the automatic HEAD and OPTIONS.
-    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its answers.
-    :param reason: why its answers may be stored.
+    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its responses.
+    :param reason: why its responses may be stored.
     :param file: the file of the view.
     :param line: the line of the view in the file, from 1.
     """
@@ -43,21 +55,64 @@ class Route(t.NamedTuple):
         line = f"{self.endpoint} {','.join(self.methods)} {self.rule} -> {self.policy}"
         return f"{line}: {self.reason}" if self.reason else line
 
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.file, self.line
+
+    @property
+    def storable(self) -> bool:
+        """Whether a cache may store what the view returns."""
+        return self.policy not in NOT_STORED
+
+    @property
+    def shared(self) -> bool:
+        """Whether a cache between people may store what the view returns."""
+        return self.storable and "private" not in self.policy
+
+
+class Request(t.NamedTuple):
+    """One request for a route, by a test client or to a deployed service.
+
+    :param route: the route whose policy holds for the response.
+    :param method: the method.
+    :param path: the path, from the root of the host.
+    :param host: the host, empty for that of the app or the service.
+    :param headers: further fields.
+    :param query: a query that no copy was made for, or none.
+    :param disguise: what makes the path look like that of a static file, or nothing.
+    """
+
+    route: Route
+    method: str
+    path: str
+    host: str = ""
+    headers: t.Mapping[str, str] = {}
+    query: str = ""
+    disguise: str = ""
+
+    @property
+    def subject(self) -> str:
+        return f"'{self.method} {self.path}'"
+
 
 def routes(app: Flask) -> list[Route]:
     """Return the routes of an app with their policies, sorted by rule."""
     return sorted(route for route, *_ in survey(app))
 
 
-class Surveyed(t.NamedTuple):
+class Registration(t.NamedTuple):
+    """A route, and what was registered for it."""
+
     route: Route
     view: t.Any
     policy: Policy | None
     api: bool
     redirect: bool
+    rule: Rule
 
 
-def survey(app: Flask) -> t.Iterator[Surveyed]:
+def survey(app: Flask) -> t.Iterator[Registration]:
+    """Yield what is registered for each rule of an app."""
     blueprints: dict[str, bool] = {}
     for rule in app.url_map.iter_rules():
         if rule.build_only:
@@ -69,19 +124,14 @@ def survey(app: Flask) -> t.Iterator[Surveyed]:
             blueprints[owner] = on_api(app, _lineage(owner))
         api, redirect = blueprints[owner], rule.redirect_to is not None
         methods = rule.methods or ()
-        yield Surveyed(
-            Route(
-                rule_text(rule),
-                rule.endpoint,
-                tuple(sorted(m for m in methods if m not in AUTOMATIC)) or ("OPTIONS",),
-                *_policy_text(policy, api or redirect),
-                *_location(app, view, methods),
-            ),
-            view,
-            policy,
-            api,
-            redirect,
+        route = Route(
+            _rule_text(rule),
+            rule.endpoint,
+            tuple(sorted(m for m in methods if m not in AUTOMATIC)) or ("OPTIONS",),
+            *_policy_text(policy, api or redirect),
+            *_location(app, view, methods),
         )
+        yield Registration(route, view, policy, api, redirect, rule)
 
 
 def _lineage(blueprint: str) -> t.Iterator[str]:
@@ -96,7 +146,7 @@ def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
     return (policy.text, policy.reason) if policy is not None else ("undeclared", "")
 
 
-def rule_text(rule: Rule) -> str:
+def _rule_text(rule: Rule) -> str:
     return (
         f"//{rule.host or rule.subdomain}{rule}"
         if rule.host or rule.subdomain
@@ -104,10 +154,71 @@ def rule_text(rule: Rule) -> str:
     )
 
 
+def requests(app: Flask, arguments: t.Mapping[str, str]) -> t.Iterator[Request]:
+    """Yield what to send for every route of an app, and for paths that it has not.
+
+    The requests for one route follow each other, those that its view takes first.
+
+    :param app: the app.
+    :param arguments: values for the arguments of rules, before those of the samples.
+    :raises LookupError: if no value fits an argument.
+    """
+    for route, *_, rule in survey(app):
+        host, path = address(app, rule, values_of(rule, arguments))
+        yield from _exits(route, path, host)
+    for prefix in sorted({"", *app.extensions.get("nocache", ())}):
+        path = f"{prefix}/{NOWHERE}"
+        where = app_location(app)
+        yield Request(Route(path, "", ("GET",), "no-store", "", *where), "GET", path)
+
+
+def _exits(route: Route, path: str, host: str) -> t.Iterator[Request]:
+    for method in (*route.methods, "HEAD", "OPTIONS"):
+        yield Request(route, method, path, host)
+    yield Request(route, "GET", path, host, CONDITIONS)
+    # the response is 405, which caches may keep too
+    other = next((m for m in METHODS if m not in route.methods), "TRACE")
+    yield Request(route, other, path, host)
+    # and 308 or 404 here
+    if other_path := path[:-1] if path.endswith("/") else f"{path}/":
+        yield Request(route, "GET", other_path, host)
+
+
+def values_of(rule: Rule, arguments: t.Mapping[str, str]) -> dict[str, str]:
+    """Return a value for each argument of a rule.
+
+    :param rule: the rule.
+    :param arguments: values, before those of the samples.
+    :raises LookupError: if no value fits an argument.
+    """
+    values = {}
+    for name in rule.arguments - set(rule.defaults or ()):
+        pattern = rule._converters[name].regex
+        choices = (arguments.get(name), *SAMPLES, *re.findall(r"\w+", pattern))
+        value = next((c for c in choices if c and re.fullmatch(pattern, c)), None)
+        if value is None:
+            raise LookupError(
+                f"No sample fits {name!r} of the rule {rule.rule!r}."
+                f" Pass one: check_app(app, {name}=...), or --arg {name}=... to the probe."
+            )
+        values[name] = value
+    return values
+
+
+def address(app: Flask, rule: Rule, values: t.Mapping[str, str]) -> tuple[str, str]:
+    """Return the host, empty if any will do, and the path that a rule matches."""
+    built = rule.build({**(rule.defaults or {}), **values}, append_unknown=False)
+    domain, path = built or (rule.host or "", rule.rule)
+    if domain and not app.url_map.host_matching:
+        domain = f"{domain}.{app.config['SERVER_NAME'] or 'localhost'}"
+    return domain, path
+
+
 def app_location(app: Flask) -> tuple[str, int]:
+    """Return the file and the line where an app is made, as far as its module tells."""
     module = sys.modules.get(app.import_name)
     path = getattr(module, "__file__", None)
-    return (shown(path), source.line_of_app(path)) if path else (app.import_name, 1)
+    return (short(path), source.line_of_app(path)) if path else (app.import_name, 1)
 
 
 def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, int]:
@@ -119,6 +230,7 @@ def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, i
 
 
 def code_location(function: t.Any) -> tuple[str, int] | None:
+    """Return the file and the line of what a function wraps, None if it is not Python."""
     for _ in range(20):  # as deep as decorators go
         inner = getattr(function, "__wrapped__", None) or getattr(
             function, "func", None
@@ -129,11 +241,12 @@ def code_location(function: t.Any) -> tuple[str, int] | None:
     if not inspect.isroutine(function):
         function = vars(type(function)).get("__call__")
     code = getattr(function, "__code__", None)
-    return (shown(code.co_filename), code.co_firstlineno) if code else None
+    return (short(code.co_filename), code.co_firstlineno) if code else None
 
 
 @functools.lru_cache(maxsize=1024)
-def shown(path: str) -> str:
+def short(path: str) -> str:
+    """Return a path from the working directory where it lies below it."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive

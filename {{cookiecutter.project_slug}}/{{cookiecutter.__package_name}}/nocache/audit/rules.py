@@ -12,21 +12,17 @@ from . import source
 from . import version
 from .findings import Finding
 from .findings import finding
-from .policy_file import POLICY_FILE
-from .policy_file import policy_file
-from .policy_file import policy_lines
+from .policy_file import policy_file_findings
 from .policy_file import project_root
-from .routes import app_location
 from .routes import code_location
-from .routes import Route
-from .routes import shown
+from .routes import Registration
+from .routes import short
 from .routes import survey
-from .routes import Surveyed
+from .server import server_findings
 
 if t.TYPE_CHECKING:
     from flask import Flask
 
-GUARDED = f"{__package__.rpartition('.')[0]}.app"
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # what the decorators of caches leave on a function
 SERVER_CACHES = {
@@ -41,16 +37,20 @@ def audit_app(app: Flask) -> list[Finding]:
 
     Reads the routes and the source, and never calls a view.
     """
-    surveyed = list(survey(app))
-    found = [*_entry_findings(app), *_route_findings(app, surveyed)]
+    registrations = list(survey(app))
+    findings = list(_route_findings(app, registrations))
     for path, line, id, subject, fact in source.scan(source_files(app)):
-        found.append(finding(id, (shown(path), line), subject, fact))
-    for edited, fact in version.edits():
-        where = (shown(str(edited)), 1)
-        found.append(finding("NC011", where, f"'{edited.name}'", fact))
-    faulty = {(f.path, f.line) for f in found}
-    found += _policy_file_findings(app, [s.route for s in surveyed], faulty)
-    return sorted(set(found))
+        findings.append(finding(id, (short(path), line), subject, fact))
+    # what a module gives the server may be seen in its source already
+    bypasses = {(f.path, f.line) for f in findings if f.id == "NC002"}
+    findings += [f for f in server_findings(app) if (f.path, f.line) not in bypasses]
+    for file, fact in version.edits():
+        where = (short(str(file)), 1)
+        findings.append(finding("NC011", where, f"'{file.name}'", fact))
+    faulty = {(f.path, f.line) for f in findings}
+    table = [registration.route for registration in registrations]
+    findings += policy_file_findings(app, table, faulty)
+    return sorted(set(findings))
 
 
 def source_files(app: Flask) -> t.Iterator[str]:
@@ -61,23 +61,13 @@ def source_files(app: Flask) -> t.Iterator[str]:
     yield from source.below(app.root_path)
 
 
-def _entry_findings(app: Flask) -> t.Iterator[Finding]:
-    call = type(app).__call__
-    if "nocache" not in app.extensions:
-        yield finding(
-            "NC002", app_location(app), f"'{app.name}'", "is not a NoCacheFlask"
-        )
-    elif call.__module__ != GUARDED:
-        where = code_location(call) or app_location(app)
-        name = type(app).__name__
-        yield finding("NC002", where, f"'{name}.__call__'", "replaces the guard")
-
-
-def _route_findings(app: Flask, surveyed: list[Surveyed]) -> t.Iterator[Finding]:
-    effective = {id(s.policy) for s in surveyed}
+def _route_findings(
+    app: Flask, registrations: list[Registration]
+) -> t.Iterator[Finding]:
+    effective = {id(registration.policy) for registration in registrations}
     prefixes = sorted(filter(None, app.extensions.get("nocache", ())))
-    for route, view, policy, api, redirect in surveyed:
-        where, subject = (route.file, route.line), f"'{route.endpoint}'"
+    for route, view, policy, api, redirect, _ in registrations:
+        where, subject = route.place, f"'{route.endpoint}'"
         inside = list(_inside(view))
         lost = list(_lost(view, inside, route.methods, effective))
         for fact, place in lost:
@@ -105,14 +95,14 @@ def _lost(
     for function in inside:
         for policy in getattr(function, TRACES, ()):
             if id(policy) not in effective:
-                fact = "has a @cacheable above its route or lost in a decorator"
+                fact = "has a @cacheable without effect, above its route or lost in a decorator"
                 yield fact, code_location(function)
     if (view_class := getattr(view, "view_class", None)) is not None:
         for method in methods:
             function = getattr(view_class, method.lower(), None)
             if policy_of(function) is not None:
                 yield (
-                    "has a cache policy on a method of its class",
+                    "has a cache policy without effect, on a method of its class",
                     code_location(function),
                 )
 
@@ -145,29 +135,3 @@ def _server_caches(inside: list[t.Any]) -> list[str]:
             if hasattr(function, mark)
         }
     )
-
-
-def _policy_file_findings(
-    app: Flask, declared: list[Route], faulty: set[tuple[str, int]]
-) -> t.Iterator[Finding]:
-    path = policy_file(app)
-    place = shown(str(path))
-    if not path.exists():
-        yield finding("NC010", (place, 1), f"'{POLICY_FILE}'", "does not exist")
-        return
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-    accepted = {line: n for n, line in lines if line and not line.startswith("#")}
-    expected = set(policy_lines(declared))
-    # a route that has to change anyway is not worth accepting yet
-    spared = {_key(str(r)) for r in declared if (r.file, r.line) in faulty}
-    for line in expected - accepted.keys():
-        if _key(line) not in spared:
-            yield finding("NC010", (place, 1), f"'{line}'", "is not accepted")
-    for line in accepted.keys() - expected:
-        if _key(line) not in spared:
-            where = (place, accepted[line])
-            yield finding("NC010", where, f"'{line}'", "is accepted, but not declared")
-
-
-def _key(line: str) -> str:
-    return line.partition(" -> ")[0]

@@ -6,6 +6,8 @@ import re
 import typing as t
 from pathlib import Path
 
+from . import entry
+
 KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SKIPPED = frozenset({"node_modules", "site-packages", "tests"})
 FIELD = re.compile(
@@ -15,14 +17,13 @@ FIELD = re.compile(
 # most files hold none of this and need no parsing
 WORTH_PARSING = re.compile(
     r"cache.control|expires|pragma|(surrogate|edge).control|make_conditional|add_etag"
-    r"|max_age|^app(lication)?\b.*=",
-    re.IGNORECASE | re.MULTILINE,
+    r"|max_age",
+    re.IGNORECASE,
 )
 SETTERS = frozenset({"add", "add_header", "set", "setdefault"})
 TAKERS = frozenset({"Headers", "Response", "extend", "make_response", "update"})
 VALIDATORS = frozenset({"add_etag", "make_conditional"})
 FILE_SENDERS = frozenset({"send_file", "send_from_directory"})
-APPS = frozenset({"app", "application"})
 
 Spotted = tuple[int, str, str, str]
 
@@ -55,12 +56,13 @@ def scan(paths: t.Iterable[str]) -> t.Iterator[tuple[str, *Spotted]]:
     """
     for path in paths:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
-        if not WORTH_PARSING.search(text):
+        if not (WORTH_PARSING.search(text) or entry.WORTH_PARSING.search(text)):
             continue
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError):
             continue  # no part of an app that could be loaded
+        yield from ((path, *spotted) for spotted in entry.spot(tree))
         for node in ast.walk(tree):
             for spotted in _spot(node):
                 yield (path, *spotted)
@@ -70,10 +72,6 @@ def _spot(node: ast.AST) -> t.Iterator[Spotted]:
     match node:
         case ast.Call():
             yield from _spot_call(node)
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
-            if name in APPS and _wraps_app(call):
-                fact = f"wraps the app in {_name(call.func)} from outside"
-                yield node.lineno, "NC002", f"'{name}'", fact
         case ast.Assign(targets=[ast.Name(id=name)]) if "headers" in name.lower():
             yield from _by_hand(node.lineno, _fields_in(node.value))
         case ast.Return(value=ast.Tuple(elts=parts)):
@@ -134,14 +132,6 @@ def _attribute(attr: str, owner: ast.AST) -> t.Iterator[str]:
 
 def _is_headers(node: ast.AST) -> bool:
     return "headers" in _name(node).lower()
-
-
-def _wraps_app(call: ast.Call) -> bool:
-    return _name(call.func)[:1].isupper() and any(
-        _name(argument) in {*APPS, "wsgi_app"}
-        or (isinstance(argument, ast.Call) and _name(argument.func) == "create_app")
-        for argument in call.args
-    )
 
 
 def _name(node: ast.AST) -> str:

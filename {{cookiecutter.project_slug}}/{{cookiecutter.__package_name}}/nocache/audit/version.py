@@ -13,21 +13,33 @@ KIT = Path(__file__).parent.parent
 CHECKSUMS = KIT / "CHECKSUMS"
 
 
+def files(folder: Path) -> dict[str, Path]:
+    """Return the files of a kit by name, but for the checksums and what tools leave."""
+    names = {path.relative_to(folder): path for path in folder.rglob("*")}
+    return {
+        name.as_posix(): path
+        for name, path in names.items()
+        if path.is_file()
+        and name.as_posix() != CHECKSUMS.name
+        and not any(part == "__pycache__" or part[0] == "." for part in name.parts)
+    }
+
+
 def edits() -> t.Iterator[tuple[Path, str]]:
     """Yield the files of the kit that are not this version's, with what became of them."""
     text = CHECKSUMS.read_text(encoding="utf-8") if CHECKSUMS.is_file() else ""
-    noted = {name: digest for digest, name in re.findall(r"(?m)^(\w{64})  (.+)$", text)}
-    if not noted:
+    sums = {name: digest for digest, name in re.findall(r"(?m)^(\w{64})  (.+)$", text)}
+    if not sums:
         yield CHECKSUMS, "is empty or missing"
         return
-    found = {path.relative_to(KIT).as_posix(): path for path in KIT.rglob("*.py")}
-    for name in sorted(noted.keys() | found.keys()):
-        if name not in found:
+    present = files(KIT)
+    for name in sorted(sums.keys() | present.keys()):
+        if name not in present:
             yield KIT / name, "is missing"
-        elif name not in noted:
-            yield found[name], "is added"
-        elif noted[name] != _sum(found[name]):
-            yield found[name], "is edited"
+        elif name not in sums:
+            yield present[name], "is added"
+        elif sums[name] != _sum(present[name]):
+            yield present[name], "is edited"
 
 
 def _sum(path: Path) -> str:

@@ -1,0 +1,152 @@
+"""NC002 in the source: an app that is put into something else before it is served."""
+
+from __future__ import annotations
+
+import ast
+import re
+import typing as t
+
+NAMES = frozenset({"app", "application"})
+FACTORY = re.compile(r"(create|make|build|get)_(\w+_)?app(lication)?|\w*Flask")
+MIDDLEWARE = re.compile(
+    r"\w*(Middleware|WhiteNoise|ProxyFix|DebuggedApplication|ReverseProxied"
+    r"|Cascade|URLMap|Cling)"
+)
+# these serve other apps beside
+MOUNTS = frozenset({"DispatcherMiddleware", "WSGIMiddleware"})
+# these put an app before another kind of server, and do nothing else
+ADAPTERS = frozenset({"WsgiToAsgi", "WSGIContainer"})
+# most files hold none of this and need no parsing
+WORTH_PARSING = re.compile(
+    rf"{MIDDLEWARE.pattern[3:]}\(|\.graft\(|^[ \t]*app(lication)?\b[^=\n]*=.*[A-Z]\w*\(",
+    re.MULTILINE,
+)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+Spot = tuple[int, str, str, str]
+
+
+def spot(tree: ast.Module) -> t.Iterator[Spot]:
+    """Yield line, id, subject and fact of what an app is put into.
+
+    :param tree: a module.
+    """
+    yield from _Scope(tree).spot(tree)
+
+
+class _Scope:
+    """A module or a function, and which of its names are apps.
+
+    :param tree: its node.
+    :param outer: what it is in.
+    """
+
+    def __init__(self, tree: ast.AST, outer: _Scope | None = None):
+        nodes = list(_own_nodes(tree))
+        self.parameters = {n.arg for n in nodes if isinstance(n, ast.arg)}
+        around: t.Collection[str] = outer.apps if outer else NAMES
+        self.apps: set[str] = set(around) - self.parameters
+        # what is assigned to app.wsgi_app in the end runs inside the guard
+        self.inside = set[str]()
+        for node in nodes:
+            targets, value = _assignment(node)
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    self._bind(target.id, value)
+                elif _is_inside(target):
+                    self.inside.add(_name(value))
+            if isinstance(node, ast.alias):
+                name = node.asname or node.name
+                self.apps |= {name} if name.endswith("_app") else set()
+
+    def _bind(self, name: str, value: ast.AST) -> None:
+        if self._is_app(value):
+            self.apps.add(name)
+        # app = FastAPI(), not app = configure(app)
+        elif isinstance(value, ast.Call) and not any(map(self._is_app, _values(value))):
+            self.apps.discard(name)
+
+    def spot(self, tree: ast.AST) -> t.Iterator[Spot]:
+        for node in ast.iter_child_nodes(tree):
+            targets, value = _assignment(node)
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            if any(map(_is_inside, targets)) or self.inside.intersection(names):
+                continue
+            name = next(iter(NAMES.intersection(names)), "")
+            if isinstance(node, FUNCTIONS):
+                yield from _Scope(node, self).spot(node)
+            elif isinstance(value, ast.Call) and self._wraps(value, bool(name)):
+                wrapper = _name(value.func)
+                fact = f"wraps the app in {wrapper} from outside"
+                yield value.lineno, "NC002", f"'{name or wrapper}'", fact
+            elif isinstance(node, ast.Call) and self._wraps(node, False):
+                wrapper = _name(node.func)
+                fact = "is put around the app from outside"
+                yield node.lineno, "NC002", f"'{wrapper}'", fact
+            else:
+                yield from self.spot(node)
+
+    def _wraps(self, call: ast.Call, served: bool) -> bool:
+        """Return whether a call puts an app into something.
+
+        :param served: whether it is assigned to a name that servers look for.
+        """
+        name, values = _name(call.func), list(_values(call))
+        if name in MOUNTS:
+            return not any(_name(value) in self.parameters for value in values)
+        if FACTORY.fullmatch(name) or name in ADAPTERS:
+            return False
+        if not any(map(self._is_app, values)):
+            return False
+        middleware = MIDDLEWARE.fullmatch(name) or name == "graft"
+        return bool(middleware or (served and name[:1].isupper()))
+
+    def _is_app(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Name(id=name):
+                return name in self.apps
+            case ast.Attribute(value=value, attr="wsgi_app"):
+                return self._is_app(value)
+            case ast.Call(func=function):
+                name = _name(function)
+                if MIDDLEWARE.fullmatch(name) or name in ADAPTERS:
+                    return any(map(self._is_app, _values(node)))
+                return bool(FACTORY.fullmatch(name))
+        return False
+
+
+def _own_nodes(tree: ast.AST) -> t.Iterator[ast.AST]:
+    """Yield the nodes of a function or module, but for those of functions in it."""
+    for child in ast.iter_child_nodes(tree):
+        if not isinstance(child, FUNCTIONS):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _assignment(node: ast.AST) -> tuple[list[ast.expr], ast.AST]:
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            return targets, value
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            return [target], value
+    return [], node
+
+
+def _is_inside(target: ast.AST) -> bool:
+    return isinstance(target, ast.Attribute) and target.attr == "wsgi_app"
+
+
+def _values(call: ast.Call) -> t.Iterator[ast.AST]:
+    """Yield what a call is given, and what the dicts among it hold."""
+    for value in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        yield value
+        if isinstance(value, ast.Dict):
+            yield from value.values
+
+
+def _name(node: ast.AST) -> str:
+    """Return the last part of a dotted name, as `wsgi_app` of `app.wsgi_app`."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""

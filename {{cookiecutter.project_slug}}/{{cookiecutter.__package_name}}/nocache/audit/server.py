@@ -1,0 +1,172 @@
+"""What the server is given: the guard, or something in its place."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+import typing as t
+from contextlib import suppress
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+
+from flask import Flask
+
+from .entry import ADAPTERS
+from .findings import Finding
+from .findings import finding
+from .policy_file import project_root
+from .routes import app_location
+from .routes import code_location
+from .routes import short
+
+KIT = __package__.rpartition(".")[0]
+# where Flask looks, and servers that are told nothing else
+DEFAULTS = [("wsgi", "app"), ("wsgi", "application")]
+COMMAND = re.compile(
+    r"\b(?:gunicorn|granian|mod_wsgi-express|uwsgi|waitress-serve)\b"
+    r"[^\n]*?[\s\"'=]([A-Za-z_][\w.]*):([A-Za-z_]\w*)"
+)
+
+
+def server_findings(app: Flask) -> t.Iterator[Finding]:
+    """Yield what stands in for the guard: in an app, and in the module that is served.
+
+    Looks at modules that are imported, and imports none.
+
+    :param app: the app.
+    """
+    above = [*takewhile(lambda c: not _of_kit(c), type(app).__mro__)]
+    if "nocache" not in app.extensions or len(above) == len(type(app).__mro__):
+        where = app_location(app)
+        yield finding("NC002", where, f"'{app.name}'", "is not a NoCacheFlask")
+    else:
+        for cls in above:
+            call = vars(cls).get("__call__")
+            if call is not None and not passes_on(call):
+                where = code_location(call) or app_location(app)
+                subject = f"'{cls.__name__}.__call__'"
+                yield finding("NC002", where, subject, "replaces the guard")
+    for module, name in dict.fromkeys([*_entry_points(project_root(app)), *DEFAULTS]):
+        target = getattr(sys.modules.get(module), name, None)
+        path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
+        if project_root(app) in path.parents and (kind := _unguarded(target)):
+            where = short(str(path)), _line_of(path, name)
+            subject, fact = f"'{module}:{name}'", f"is a {kind} and not the guarded app"
+            yield finding("NC002", where, subject, fact)
+
+
+def import_entry_points(app: Flask) -> None:
+    """Import the modules that servers are told to serve, as far as they can be.
+
+    :param app: the app in whose folder to look.
+    """
+    for module, _ in _entry_points(project_root(app)):
+        # configured for another machine, perhaps: then the source has to do
+        with suppress(Exception, SystemExit):
+            import_module(module)
+
+
+def passes_on(call: t.Callable[..., t.Any]) -> bool:
+    """Return whether a WSGI method gives what that of its base class gives.
+
+    :param call: the method; where its source cannot be read, it is taken to.
+    """
+    try:
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(call))).body
+    except (OSError, SyntaxError, TypeError, ValueError):
+        return True
+    if not isinstance(function, ast.FunctionDef):
+        return True
+    last = (function.args.args or [ast.arg("")])[-1].arg
+    if function.args.vararg is not None:
+        last = function.args.vararg.arg
+    nodes = list(_own_nodes(function))
+    if any(
+        isinstance(n, ast.Name) and n.id == last and isinstance(n.ctx, ast.Store)
+        for n in nodes
+    ):
+        return False
+    names = {
+        target.id
+        for n in nodes
+        if isinstance(n, ast.Assign) and _calls_base(n.value, function.name, last)
+        for target in n.targets
+        if isinstance(target, ast.Name)
+    }
+    values = [n.value for n in nodes if isinstance(n, ast.Return | ast.YieldFrom)]
+    return bool(values) and all(
+        _calls_base(v, function.name, last)
+        or (isinstance(v, ast.Name) and v.id in names)
+        for v in values
+    )
+
+
+def _own_nodes(function: ast.AST) -> t.Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(function):
+        yield child
+        if not isinstance(child, ast.FunctionDef | ast.Lambda):
+            yield from _own_nodes(child)
+
+
+def _calls_base(node: ast.AST | None, method: str, last: str) -> bool:
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attr),
+            args=[*_, ast.Name(id=name) | ast.Starred(value=ast.Name(id=name))],
+        ):
+            return attr == method and name == last
+    return False
+
+
+def _of_kit(cls: type) -> bool:
+    return cls.__module__.startswith(f"{KIT}.")
+
+
+def _entry_points(root: Path) -> t.Iterator[tuple[str, str]]:
+    """Yield module and name of what servers are told to serve."""
+    with suppress(OSError, SyntaxError, ValueError):
+        for node in ast.parse((root / "gunicorn.conf.py").read_bytes()).body:
+            match node:
+                case ast.Assign(
+                    targets=[ast.Name(id="wsgi_app")],
+                    value=ast.Constant(value=str(target)),
+                ):
+                    module, _, name = target.partition(":")
+                    yield module, name or "application"
+    for file in ("Procfile", "pyproject.toml"):
+        with suppress(OSError):
+            text = (root / file).read_text(encoding="utf-8", errors="replace")
+            yield from COMMAND.findall(text)
+
+
+def _unguarded(target: t.Any) -> str:
+    """Return the kind of what is served past the guard, empty for what is not."""
+    if isinstance(target, Flask):
+        return "" if "nocache" in target.extensions else type(target).__name__
+    owner = getattr(target, "__self__", None)
+    if isinstance(owner, Flask):
+        # servers are handed app.wsgi_app too, which is guarded as well
+        return _unguarded(owner)
+    if isinstance(target, ModuleType) or not callable(target):
+        return ""
+    kind = type(target).__name__
+    if kind in ADAPTERS:
+        return _unguarded(getattr(target, "wsgi_application", None))
+    return kind
+
+
+def _line_of(path: Path, name: str) -> int:
+    """Return the line of a module that gives a name its value, the first if none does."""
+    line = 1
+    with suppress(OSError, SyntaxError, ValueError):
+        for node in ast.parse(path.read_bytes()).body:
+            for child in ast.walk(node):
+                match child:
+                    case ast.Name(id=id, ctx=ast.Store()) | ast.FunctionDef(name=id):
+                        line = node.lineno if id == name else line
+    return line
