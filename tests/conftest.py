@@ -17,6 +17,8 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.__root}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
+# what runs inside a baked service
+collect_ignore = ["service"]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 
 # the defaults, then every option flipped once

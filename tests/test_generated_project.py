@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 from conftest import COMBINATIONS
+from conftest import ROOT
 from conftest import SAME_PYTHON
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+SERVICE = ROOT / "tests" / "service"
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.parametrize(
@@ -25,10 +28,25 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 )
 def test_service_is_green(bake: Bake, name: str) -> None:
     project = bake(**COMBINATIONS[name])
-    tests = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    tests = project.run(*PYTEST)
     assert tests.returncode == 0, tests.stdout
     audit = project.run("python", "-m", "flask", "nocache", "audit")
     assert (audit.returncode, audit.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", [n for n in COMBINATIONS if n not in SAME_PYTHON])
+@pytest.mark.parametrize("file", sorted(p.name for p in SERVICE.glob("test_*.py")))
+def test_service_keeps_what_the_template_promises(
+    bake: Bake, name: str, file: str
+) -> None:
+    """What no team has to test: each setting, hostile input, all kinds of workers."""
+    project = bake(**COMBINATIONS[name])
+    text = (SERVICE / file).read_text("utf-8").replace("saved_items", project.package)
+    path = project.path / "tests" / "service" / file
+    path.parent.mkdir()
+    path.write_text(text, "utf-8")
+    tests = project.run(*PYTEST, str(path))
+    assert tests.returncode == 0, tests.stdout
 
 
 @pytest.mark.slow
