@@ -13,7 +13,7 @@ help:  ## this list
 .venv/.ready: requirements-dev.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: '$(PYTHON)' is not Python 3.11 or newer." >&2; \
-		echo "hint: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+		echo "hint: make PYTHON=python3.14 $(MAKECMDGOALS)" >&2; \
 		exit 1; \
 	}
 	@if command -v uv >/dev/null; then \

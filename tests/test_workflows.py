@@ -18,7 +18,7 @@ LOOSENED = {
     "artipacked": ("persist-credentials: false", "persist-credentials: true"),
     "excessive-permissions": ("permissions: {}", "permissions: write-all"),
     "template-injection": (
-        "run: make lint",
+        "run: make check",
         "run: echo ${{ github.event.pull_request.title }}",
     ),
 }
