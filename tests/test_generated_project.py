@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 from conftest import COMBINATIONS
+from conftest import PYTHONS
 from conftest import ROOT
 from conftest import SAME_PYTHON
 
 SERVICE = ROOT / "tests" / "service"
-PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Bake
+from conftest import CURRENT
+from conftest import Project
+from conftest import PYTHONS
 from conftest import ROOT
 
 # a pinned action; the tests loosen it
@@ -59,6 +63,32 @@ def test_pipelines_fit_their_schemas(bake: Bake, repository: str) -> None:
             done = run("check-jsonschema", *options, *files)
             assert done.returncode == 0, done.stdout
     assert checked >= 2
+
+
+@pytest.mark.parametrize("repository", ["github", "gitlab", "template"])
+def test_pipelines_run_every_python(bake: Bake, repository: str) -> None:
+    folder = find(repository, bake)
+    if repository == "gitlab":
+        jobs = yaml.safe_load((folder / ".gitlab-ci.yml").read_text("utf-8"))
+        (matrix,) = jobs["check"]["parallel"]["matrix"]
+        assert sorted(matrix["VERSION"]) == PYTHONS
+        assert jobs["default"]["image"] == f"python:{CURRENT}"
+        return
+    workflows = folder / ".github" / "workflows"
+    jobs = yaml.safe_load((workflows / "ci.yml").read_text("utf-8"))["jobs"]
+    (matrix,) = (
+        job["strategy"]["matrix"] for job in jobs.values() if "strategy" in job
+    )
+    assert sorted(matrix["python"]) == PYTHONS
+    named = re.findall(
+        r'python-version: "(.+)"|[:=].*python:(3\.\d+)',
+        "".join(path.read_text("utf-8") for path in workflows.iterdir()),
+    )
+    assert {"".join(version) for version in named} == {CURRENT}
+
+
+def test_image_has_the_current_python(baked: Project) -> None:
+    assert f"FROM python:{CURRENT}-slim " in baked.read("deploy/Dockerfile")
 
 
 def test_every_image_is_renewed_by_a_bot(bake: Bake) -> None:
