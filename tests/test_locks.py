@@ -59,12 +59,12 @@ def test_uv_is_locked_alone() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_lock_needs_no_compiler(python: str, platform: str, tmp_path: Path) -> None:
     """The service's versions are among the template's."""
-    command = [Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run"]
+    uv = str(Path(sys.executable).with_name("uv"))
     machine = ["--python-version", python, "--python-platform", platform]
     wheels = ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
     done = subprocess.run(
-        [*command, *machine, *wheels, "--target", tmp_path]
-        + ["--requirement", ROOT / "requirements-dev.txt"],
+        [uv, "pip", "install", "--dry-run", "--target", str(tmp_path), *machine]
+        + [*wheels, "--requirement", str(ROOT / "requirements-dev.txt")],
         capture_output=True,
         text=True,
         timeout=300,
