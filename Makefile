@@ -47,7 +47,7 @@ demo: $(DEMO)/.ready  ## bake a service with the default answers and serve it, P
 test: .venv/.ready  ## what needs no service set up from scratch
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
+test-all: .venv/.ready  ## and services set up with and without uv, on every Python
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
@@ -91,8 +91,8 @@ advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI
 build/bench/.ready: benchmarks/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,build/bench,--no-deps --requirement benchmarks/requirements.txt)
 
-bench: build/bench/.ready  ## the guard, the service and the audit beside their peers, minutes
-	@build/bench/bin/python benchmarks/run.py
+bench: build/bench/.ready  ## the kit and a service beside their peers, minutes; PEERS=folder ONLY=part
+	@PEERS="$(PEERS)" build/bench/bin/python benchmarks/run.py $(ONLY)
 
 # the service's versions first: the template's tests run its suite with the same
 lock: .venv/.ready  ## newest releases, here and in the service, then test-all
