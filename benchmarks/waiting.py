@@ -131,7 +131,9 @@ def bake(template: Template, folder: Path) -> Path:
     made = folder / "made"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
-    seconds(f"{cookiecutter} --no-input '{template.path}' -o '{made}' {answers}", folder)
+    seconds(
+        f"{cookiecutter} --no-input '{template.path}' -o '{made}' {answers}", folder
+    )
     (project,) = made.iterdir()
     return project
 
@@ -140,7 +142,9 @@ def measure(template: Template, folder: Path) -> dict[str, float]:
     figures: dict[str, list[float]] = {"bake": [], **{step: [] for step in STEPS}}
     steps = template.steps
 
-    def note(step: str, at: Path, *, uv: bool = True, command: str | None = None) -> None:
+    def note(
+        step: str, at: Path, *, uv: bool = True, command: str | None = None
+    ) -> None:
         command = command or steps[step]
         if command:
             figures[step].append(seconds(command, at, uv=uv))

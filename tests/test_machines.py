@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from conftest import Bake
+from conftest import clean_environ
 from conftest import Project
+from conftest import ROOT
 
 pwd = pytest.importorskip("pwd", reason="needs a machine with POSIX users")
 # what a machine has at least; python3 and no python
@@ -22,6 +30,8 @@ LEAST = ["sh", "awk", "grep", "sed", "touch", "cat"]
 # what a commit takes: the script that pre-commit writes runs in bash
 COMMITS = ["git", "bash", "dirname", "env"]
 GATE = ["make", "setup", "check"]
+# what a clone does not have
+MADE = [".git", ".venv", "build", ".*_cache", "__pycache__"]
 PRE_COMMIT = ".pre-commit-config.yaml"
 MISTAKE = '\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n'
 
@@ -60,6 +70,41 @@ def test_no_git(bake: Bake, machine: Machine) -> None:
     said = run(project, *GATE, **machine("make", "uv"))
 
     assert "the pre-commit hook waits for 'git init'" in said
+
+
+@pytest.mark.slow
+def test_demo(machine: Machine, tmp_path: Path) -> None:
+    """From a clone, without uv: it installs nothing that only tests need."""
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=shutil.ignore_patterns(*MADE))
+    clone = Project(tmp_path / "clone")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    made, environ = (
+        clone.path / "build" / "demo",
+        clean_environ() | machine("make", "rm"),
+    )
+
+    demo = subprocess.Popen(
+        ["make", "demo", f"PORT={port}"],
+        cwd=clone.path,
+        env=environ,
+        start_new_session=True,
+    )
+    try:
+        items = f"http://127.0.0.1:{port}/api/items"
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(URLError), urlopen(items, timeout=60) as response:
+                assert "no-store" in response.headers["Cache-Control"]
+                break
+            assert demo.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        os.killpg(demo.pid, signal.SIGTERM)
+        demo.wait()
+
+    installed = {path.name for path in (made / ".venv" / "bin").iterdir()}
+    assert "cookiecutter" in installed and not installed & {"pytest", "mypy", "ruff"}
 
 
 @pytest.mark.slow
