@@ -10,46 +10,52 @@ KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
-.venv/.ready: requirements-dev.txt
+# an environment with the machine's own uv, or else with one that it installs first:
+# $(call environment,FOLDER,REQUIREMENTS)
+define environment
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: '$(PYTHON)' is not Python 3.11 or newer." >&2; \
-		echo "hint: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+		echo "hint: make PYTHON=python3.14 $(MAKECMDGOALS)" >&2; \
 		exit 1; \
 	}
-	@if command -v uv >/dev/null; then \
-		"$(PYTHON)" -m venv --clear --without-pip .venv && \
-		uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.txt; \
-	else \
-		"$(PYTHON)" -m venv --clear .venv && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt; \
-	fi
-	@touch $@
+	@"$(PYTHON)" -m venv --clear --without-pip $(1)
+	@command -v uv >/dev/null || { \
+		pip="$(PYTHON)"; \
+		"$$pip" -c 'import pip' 2>/dev/null || { pip=$(1)/bin/python; $(1)/bin/python -m ensurepip >/dev/null; }; \
+		"$$pip" -m pip --python $(1)/bin/python install --quiet --disable-pip-version-check \
+			--require-hashes --only-binary :all: --requirement '$(SERVICE)/requirements-uv.txt'; \
+	}
+	@PATH="$$PATH:$(1)/bin" uv pip install --quiet --require-hashes --python $(1)/bin/python $(2)
+	@touch $(1)/.ready
+endef
 
-demo: .venv/.ready  ## bake a service with the default answers and serve it, PORT=5000
-	@rm -rf build/demo
-	@$(BIN)/cookiecutter . --no-input --output-dir build/demo >/dev/null
-	@$(MAKE) --no-print-directory -C build/demo/saved-items setup routes
-	@$(MAKE) --no-print-directory -C build/demo/saved-items run PORT=$(PORT)
+.venv/.ready: requirements-dev.txt $(SERVICE)/requirements-uv.txt
+	$(call environment,.venv,--no-deps --requirement requirements-dev.txt)
+
+# what bakes and runs a service, and nothing that tests one
+DEMO := build/demo/.venv
+$(DEMO)/.ready: requirements-dev.txt $(SERVICE)/requirements.txt $(SERVICE)/requirements-uv.txt
+	$(call environment,$(DEMO),--constraint requirements-dev.txt --requirement '$(SERVICE)/requirements.txt' \
+		"$$(sed -n 's/^\(cookiecutter==[^ ]*\).*/\1/p' requirements-dev.txt)")
+
+demo: $(DEMO)/.ready  ## bake a service with the default answers and serve it, PORT=5000
+	@rm -rf build/demo/saved-items
+	@$(DEMO)/bin/cookiecutter . --no-input --output-dir build/demo >/dev/null
+	@cd build/demo/saved-items && export FLASK_DEBUG=1 && flask="../.venv/bin/python -m flask" && \
+		$$flask db upgrade && $$flask nocache routes && exec $$flask run --no-reload --port "$(PORT)"
 
 test: .venv/.ready  ## what needs no service set up from scratch
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: .venv/.ready  ## and services set up with uv and pip, on every Python
+test-all: .venv/.ready  ## and services set up with and without uv, on every Python
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
 MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme \
 	any-origin framed loose-policy
 
-$(PROOF)/.ready: proof/requirements.txt
-	@mkdir -p $(PROOF)
-	@"$(PYTHON)" -m venv --clear $(PROOF)
-	@if command -v uv >/dev/null; then \
-		uv pip sync --quiet --require-hashes --python $(PROOF)/bin/python proof/requirements.txt; \
-	else \
-		$(PROOF)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r proof/requirements.txt; \
-	fi
-	@touch $@
+$(PROOF)/.ready: proof/requirements.txt $(SERVICE)/requirements-uv.txt
+	$(call environment,$(PROOF),--no-deps --requirement proof/requirements.txt)
 
 proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian packages
 	@exec $(PROOF)/bin/python -m proof
@@ -83,26 +89,23 @@ advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI
 	@$(BIN)/python -m pip_audit --strict --disable-pip $(addprefix --requirement=,\
 		requirements-dev.txt benchmarks/requirements.txt proof/requirements.txt)
 
-build/bench/.ready: benchmarks/requirements.txt .venv/.ready
-	@"$(PYTHON)" -m venv --clear --without-pip build/bench
-	@$(BIN)/uv pip sync --quiet --require-hashes --python build/bench/bin/python benchmarks/requirements.txt
-	@touch $@
+build/bench/.ready: benchmarks/requirements.txt $(SERVICE)/requirements-uv.txt
+	$(call environment,build/bench,--no-deps --requirement benchmarks/requirements.txt)
 
-bench: build/bench/.ready  ## the guard, the service and the audit beside their peers, minutes
-	@build/bench/bin/python benchmarks/run.py
+bench: build/bench/.ready  ## the kit and a service beside their peers, minutes; PEERS=folder ONLY=part
+	@PEERS="$(PEERS)" build/bench/bin/python benchmarks/run.py $(ONLY)
 
 # the service's versions first: the template's tests run its suite with the same
 lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory -C '$(SERVICE)' lock
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--custom-compile-command 'make lock' --group dev '$(SERVICE)/requirements-dev.txt' \
+	@$(LOCK) --group dev '$(SERVICE)/requirements-dev.txt' '$(SERVICE)/requirements-uv.txt' \
 		--output-file requirements-dev.txt
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--custom-compile-command 'make lock' --group bench '$(SERVICE)/requirements.txt' \
-		--output-file benchmarks/requirements.txt
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-		--custom-compile-command 'make lock' --group proof --output-file proof/requirements.txt
+	@$(LOCK) --group bench '$(SERVICE)/requirements.txt' --output-file benchmarks/requirements.txt
+	@$(LOCK) --group proof --output-file proof/requirements.txt
 	@$(MAKE) --no-print-directory test-all
+
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command 'make lock'
 
 clean:  ## remove what the commands above made
 	rm -rf .venv build .*_cache

@@ -1,6 +1,6 @@
 """Measure the kit beside its peers and write RESULTS.md.
 
-python run.py [time] [instructions] [throughput] [audit] [memory]: all, unless some are named.
+python run.py [time] [instructions] [throughput] [audit] [memory] [waiting]: all, unless some are named.
 """
 
 from __future__ import annotations
@@ -195,6 +195,8 @@ def main(wanted: set[str]) -> None:
         sections["The audit"] = (AUDIT_TEXT, child_rows("audit_speed.py"))
     if asked("memory"):
         sections["Memory"] = (MEMORY_TEXT, child_rows("memory.py"))
+    if asked("waiting"):
+        sections["Waiting"] = (WAITING_TEXT, child_rows("waiting.py"))
     text = report(sections)
     print(text, end="")
     if not wanted:
@@ -217,6 +219,9 @@ Every view has a location, and the policy file is compared.
 The app's own source is one line, so that the scan does not count; it follows apart."""
 MEMORY_TEXT = """
 What stays allocated, by tracemalloc."""
+WAITING_TEXT = """
+Median of 3 rounds in a project baked anew, with packages that are downloaded already.
+The templates beside this one, where PEERS named a folder with their clones, as multiples of the seconds here: their own commands, as far as they ask nothing of a code host."""
 
 if __name__ == "__main__":
     main(set(sys.argv[1:]))

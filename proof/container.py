@@ -52,7 +52,7 @@ class Mistake:
 DOCKERFILE = "deploy/Dockerfile"
 MISTAKES = {
     "base without a tag": Mistake(
-        DOCKERFILE, "python:3.13-slim AS", "python AS", "hadolint"
+        DOCKERFILE, "python:3.14-slim AS", "python AS", "hadolint"
     ),
     "copies everything": Mistake(".dockerignore", "*\n!", "!", "contents"),
     "runs as root": Mistake(DOCKERFILE, "USER 10001:10001\n", "", "user"),

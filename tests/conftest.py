@@ -17,7 +17,13 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
+# what runs inside a baked service
+collect_ignore = ["service"]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
+
+# what "3.11 or newer" means today; the image and the pipelines take the current one
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+CURRENT = "3.14"
 
 # the defaults, then every option flipped once
 COMBINATIONS: dict[str, dict[str, str]] = {

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 from conftest import COMBINATIONS
+from conftest import PYTHONS
+from conftest import ROOT
 from conftest import SAME_PYTHON
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+SERVICE = ROOT / "tests" / "service"
+PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.parametrize(
@@ -25,22 +28,38 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 )
 def test_service_is_green(bake: Bake, name: str) -> None:
     project = bake(**COMBINATIONS[name])
-    tests = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    tests = project.run(*PYTEST)
     assert tests.returncode == 0, tests.stdout
     audit = project.run("python", "-m", "flask", "nocache", "audit")
     assert (audit.returncode, audit.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("name", [n for n in COMBINATIONS if n not in SAME_PYTHON])
+@pytest.mark.parametrize("file", sorted(p.name for p in SERVICE.glob("test_*.py")))
+def test_service_keeps_what_the_template_promises(
+    bake: Bake, name: str, file: str
+) -> None:
+    """What no team has to test: each setting, hostile input, all kinds of workers."""
+    project = bake(**COMBINATIONS[name])
+    text = (SERVICE / file).read_text("utf-8").replace("saved_items", project.package)
+    path = project.path / "tests" / "service" / file
+    path.parent.mkdir()
+    path.write_text(text, "utf-8")
+    tests = project.run(*PYTEST, str(path))
+    assert tests.returncode == 0, tests.stdout
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("uv", ["uv", "no-uv"])
 @pytest.mark.parametrize("version", PYTHONS)
-def test_service_sets_itself_up(bake: Bake, version: str, installer: str) -> None:
+def test_service_sets_itself_up(bake: Bake, version: str, uv: str) -> None:
     make = ["make", f"PYTHON={find_python(version)}"]
-    path = {"PATH": with_uv() if installer == "uv" else without_uv()}
+    path = {"PATH": with_uv() if uv == "uv" else without_uv()}
     project = bake()
-    first = project.run(*make, "setup", "test", "lint", "audit", **path)
+    first = project.run(*make, "setup", "check", **path)
     assert first.returncode == 0, first.stdout
     assert f"{sys.platform} -- Python {version}." in first.stdout
+    assert project.has(".venv/bin/uv") is (uv == "no-uv")
     ready = project.path / ".venv" / ".ready"
     made = ready.stat().st_mtime_ns
     second = project.run(*make, "setup", **path)

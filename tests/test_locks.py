@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from conftest import PYTHONS
 from conftest import ROOT
 from conftest import TEMPLATE
 
@@ -38,11 +41,36 @@ def test_lock_holds_what_is_required(name: str) -> None:
 
 def test_template_is_tested_with_the_service_s_versions() -> None:
     """Its tests run the service's own with what it has installed itself."""
-    ours, theirs = (
-        set(versions(at / "requirements-dev.txt")) for at in (ROOT, TEMPLATE)
+    ours = set(versions(ROOT / "requirements-dev.txt"))
+
+    for name in ("requirements-dev.txt", "requirements-uv.txt"):
+        assert set(versions(TEMPLATE / name)) <= ours
+
+
+def test_uv_is_locked_alone() -> None:
+    """What installs it has no dependency to look up."""
+    (uv,) = versions(TEMPLATE / "requirements-uv.txt")
+
+    assert uv.startswith("uv==")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["linux", "macos", "windows"])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_lock_needs_no_compiler(python: str, platform: str, tmp_path: Path) -> None:
+    """The service's versions are among the template's."""
+    uv = str(Path(sys.executable).with_name("uv"))
+    machine = ["--python-version", python, "--python-platform", platform]
+    wheels = ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    done = subprocess.run(
+        [uv, "pip", "install", "--dry-run", "--target", str(tmp_path), *machine]
+        + [*wheels, "--requirement", str(ROOT / "requirements-dev.txt")],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
-    assert theirs <= ours
+    assert done.returncode == 0, done.stderr
 
 
 def test_actions_are_pinned_alike() -> None:

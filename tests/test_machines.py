@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from conftest import Bake
+from conftest import clean_environ
 from conftest import Project
+from conftest import ROOT
 
 pwd = pytest.importorskip("pwd", reason="needs a machine with POSIX users")
 # what a machine has at least; python3 and no python
-LEAST = ["sh", "awk", "grep", "touch", "cat"]
+LEAST = ["sh", "awk", "grep", "sed", "touch", "cat"]
 # what a commit takes: the script that pre-commit writes runs in bash
-COMMITS = ["git", "bash", "env"]
-GATE = ["make", "setup", "test", "lint", "audit"]
+COMMITS = ["git", "bash", "dirname", "env"]
+GATE = ["make", "setup", "check"]
+# what a clone does not have
+MADE = [".git", ".venv", "build", ".*_cache", "__pycache__"]
+PRE_COMMIT = ".pre-commit-config.yaml"
 MISTAKE = '\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n'
 
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -62,11 +73,59 @@ def test_no_git(bake: Bake, machine: Machine) -> None:
 
 
 @pytest.mark.slow
+def test_demo(machine: Machine, tmp_path: Path) -> None:
+    """From a clone, without uv: it installs nothing that only tests need."""
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=shutil.ignore_patterns(*MADE))
+    clone = Project(tmp_path / "clone")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    made, environ = (
+        clone.path / "build" / "demo",
+        clean_environ() | machine("make", "rm"),
+    )
+
+    demo = subprocess.Popen(
+        ["make", "demo", f"PORT={port}"],
+        cwd=clone.path,
+        env=environ,
+        start_new_session=True,
+    )
+    try:
+        items = f"http://127.0.0.1:{port}/api/items"
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(URLError), urlopen(items, timeout=60) as response:
+                assert "no-store" in response.headers["Cache-Control"]
+                break
+            assert demo.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        os.killpg(demo.pid, signal.SIGTERM)
+        demo.wait()
+
+    installed = {path.name for path in (made / ".venv" / "bin").iterdir()}
+    assert "cookiecutter" in installed and not installed & {"pytest", "mypy", "ruff"}
+
+
+@pytest.mark.slow
+def test_uv_has_no_wheel_here(bake: Bake, machine: Machine) -> None:
+    project, environ = bake(), machine("make", "git")
+
+    bad = project.run("make", "setup", PIP_NO_INDEX="1", PIP_FIND_LINKS="", **environ)
+
+    assert bad.returncode == 2
+    assert "hint: README.md, under Commands, sets up with pip alone" in bad.stdout
+    by_hand = setup_commands(project, "python3") + "touch .venv/.ready"
+    run(project, "sh", "-ec", by_hand, **environ)
+    said = run(project, *GATE, PIP_NO_INDEX="1", **environ)
+    assert " passed" in said
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["uv", "python3"])
 def test_no_make(bake: Bake, machine: Machine, tool: str) -> None:
     project = bake()
-    readme = project.read("README.md")
-    (setup,) = re.findall(rf"```sh\n({tool} .+?)```", readme, re.S)
+    setup, readme = setup_commands(project, tool), project.read("README.md")
     rows = re.findall(r"^\| `make (?:test|lint|audit)` \| (.+) \|$", readme, re.M)
     commands = re.findall("`(.+?)`", " ".join(rows))
     assert len(commands) == 5
@@ -110,6 +169,74 @@ def test_odd_path_and_umask(bake_into: Bake, tmp_path: Path, machine: Machine) -
     bad = project.run("git", "commit", "-am", "forget a policy", **environ)
     assert bad.returncode == 1
     assert "NC001 undeclared-route" in bad.stdout
+
+
+@pytest.mark.slow
+def test_worktree(bake: Bake, machine: Machine, tmp_path: Path) -> None:
+    project, environ = bake(), machine("make", "uv", *COMMITS)
+    run(project, "make", "setup", **environ)
+    run(project, "git", "add", "--all", **environ)
+    run(project, "git", "commit", "--message", "start", **environ)
+    tree = Project(tmp_path / "tree")
+
+    # first with the environment of the main work tree, then with its own
+    run(project, "git", "worktree", "add", "../tree", **environ)
+    commit(tree, **environ)
+    run(tree, "make", "setup", **environ)
+    shutil.move(project.path / ".venv", tmp_path / "moved")
+    commit(tree, **environ)
+
+    # and the other way round, once the worktree is gone
+    run(project, "git", "worktree", "remove", "--force", "../tree", **environ)
+    (project.path / "NOTES.txt").write_text("mine\n", "utf-8")
+    bad = project.run("git", "commit", "--all", "--message", "x", **environ)
+    assert bad.stdout == "error: no environment in .venv: run 'make setup'.\n"
+    shutil.move(tmp_path / "moved", project.path / ".venv")
+    commit(project, **environ)
+
+
+@pytest.mark.slow
+def test_worktree_is_set_up_alone(bake: Bake, machine: Machine, tmp_path: Path) -> None:
+    project, environ = bake(), machine("make", "uv", *COMMITS)
+    run(project, "git", "add", "--all", **environ)
+    run(project, "git", "commit", "--message", "start", **environ)
+    tree = Project(tmp_path / "tree")
+    run(project, "git", "worktree", "add", "../tree", **environ)
+
+    run(tree, "make", "setup", **environ)
+
+    commit(tree, **environ)
+    run(project, "git", "worktree", "remove", "--force", "../tree", **environ)
+    run(project, "make", "setup", **environ)
+    commit(project, **environ)
+
+
+def test_hooks_of_a_commit_name_make_setup(bake: Bake, machine: Machine) -> None:
+    """Also where pre-commit itself is found elsewhere."""
+    project, environ = bake(), machine("pre-commit", *COMMITS)
+    run(project, "git", "add", "--all", **environ)
+
+    bad = project.run("pre-commit", "run", "check-yaml", **environ)
+
+    assert bad.returncode == 1
+    assert "error - no environment in .venv - run make setup" in bad.stdout
+
+
+@pytest.mark.slow
+def test_check_is_stricter_than_a_commit(bake: Bake, machine: Machine) -> None:
+    project, environ = bake(), machine("make", "uv", *COMMITS)
+    run(project, "make", "setup", **environ)
+    (project.path / "notes.yaml").write_text("a: [\n", "utf-8")
+    run(project, "git", "add", "--all", **environ)
+    run(project, "git", "commit", "--no-verify", "--message", "start", **environ)
+
+    bad = project.run("make", "check", **environ)
+
+    assert bad.returncode == 2
+    assert re.search(r"YAML that parses\.+Failed", bad.stdout)
+    hooks = set(re.findall(r"^      - id: (.+)", project.read(PRE_COMMIT), re.M))
+    skipped = re.search("SKIP=([a-z,-]+)", project.read("Makefile"))
+    assert skipped and set(skipped[1].split(",")) <= hooks
 
 
 @pytest.mark.slow
@@ -196,6 +323,22 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
 
     assert "pre-commit installed at" in said
     assert pwd.getpwuid((project.path / ".venv").stat().st_uid).pw_name == "nobody"
+
+
+def setup_commands(project: Project, tool: str) -> str:
+    """Return what the README has instead of make, with this tool."""
+    found = re.findall(rf"```sh\n({tool} .+?)```", project.read("README.md"), re.S)
+    (commands,) = found
+    return str(commands)
+
+
+def commit(project: Project, **environ: str) -> None:
+    """Change a file and commit it, past every hook."""
+    with (project.path / "NOTES.txt").open("a") as file:
+        file.write("a note\n")
+    run(project, "git", "add", "NOTES.txt", **environ)
+    said = run(project, "git", "commit", "--message", "note", **environ)
+    assert re.search(r"nothing cacheable by accident\.+Passed", said)
 
 
 def namespace(*kinds: str) -> list[str]:

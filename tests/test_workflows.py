@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Bake
+from conftest import CURRENT
+from conftest import Project
+from conftest import PYTHONS
 from conftest import QUESTIONS
 from conftest import ROOT
 
@@ -20,7 +23,7 @@ LOOSENED = {
     "artipacked": ("persist-credentials: false", "persist-credentials: true"),
     "excessive-permissions": ("permissions: {}", "permissions: write-all"),
     "template-injection": (
-        "run: make lint",
+        "run: make check",
         "run: echo ${{ github.event.pull_request.title }}",
     ),
 }
@@ -62,6 +65,32 @@ def test_pipelines_fit_their_schemas(bake: Bake, repository: str, deploy: str) -
             done = run("check-jsonschema", *options, *files)
             assert done.returncode == 0, done.stdout
     assert checked >= 2
+
+
+@pytest.mark.parametrize("repository", ["github", "gitlab", "template"])
+def test_pipelines_run_every_python(bake: Bake, repository: str) -> None:
+    folder = find(repository, bake)
+    if repository == "gitlab":
+        jobs = yaml.safe_load((folder / ".gitlab-ci.yml").read_text("utf-8"))
+        (matrix,) = jobs["check"]["parallel"]["matrix"]
+        assert sorted(matrix["VERSION"]) == PYTHONS
+        assert jobs["default"]["image"] == f"python:{CURRENT}"
+        return
+    workflows = folder / ".github" / "workflows"
+    jobs = yaml.safe_load((workflows / "ci.yml").read_text("utf-8"))["jobs"]
+    (matrix,) = (
+        job["strategy"]["matrix"] for job in jobs.values() if "strategy" in job
+    )
+    assert sorted(matrix["python"]) == PYTHONS
+    named = re.findall(
+        r'python-version: "(.+)"|[:=].*python:(3\.\d+)',
+        "".join(path.read_text("utf-8") for path in workflows.iterdir()),
+    )
+    assert {"".join(version) for version in named} == {CURRENT}
+
+
+def test_image_has_the_current_python(baked: Project) -> None:
+    assert f"FROM python:{CURRENT}-slim " in baked.read("deploy/Dockerfile")
 
 
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])

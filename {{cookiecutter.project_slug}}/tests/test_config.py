@@ -14,10 +14,7 @@ def production(
     return monkeypatch
 
 
-@pytest.mark.parametrize(
-    "key",
-    (None, "", "   ", "dev", "secret", "change-me-please-now", "CHANGEME" * 4, "null"),
-)
+@pytest.mark.parametrize("key", (None, "", "dev", "change-me-please-now"))
 def test_secret_key_refused(production: pytest.MonkeyPatch, key: str | None) -> None:
     if key is not None:
         production.setenv("FLASK_SECRET_KEY", key)
@@ -25,15 +22,13 @@ def test_secret_key_refused(production: pytest.MonkeyPatch, key: str | None) -> 
         create_app()
 
 
-@pytest.mark.parametrize("key", ("0123456789abcdef", "12345678901234567890"))
-def test_secret_key_accepted(production: pytest.MonkeyPatch, key: str) -> None:
-    production.setenv("FLASK_SECRET_KEY", key)
-    assert create_app().secret_key == key
+def test_secret_key_of_digits(production: pytest.MonkeyPatch) -> None:
+    production.setenv("FLASK_SECRET_KEY", "12345678901234567890")
+    assert create_app().secret_key == "12345678901234567890"
 
 
-@pytest.mark.parametrize("value", ("0", "false", "False", "no"))
-def test_debug_off_needs_secret_key(production: pytest.MonkeyPatch, value: str) -> None:
-    production.setenv("FLASK_DEBUG", value)
+def test_debug_off_needs_secret_key(production: pytest.MonkeyPatch) -> None:
+    production.setenv("FLASK_DEBUG", "false")
     production.setenv("FLASK_TESTING", "1")
     with pytest.raises(RuntimeError, match="FLASK_SECRET_KEY"):
         create_app()
@@ -47,7 +42,7 @@ def test_debug_has_development_key(production: pytest.MonkeyPatch) -> None:
     assert not app.config["SESSION_COOKIE_SECURE"]
 
 
-@pytest.mark.parametrize("value", ("old-key", '["short"]', "[1]", "5"))
+@pytest.mark.parametrize("value", ("old-key", '["short"]'))
 def test_secret_key_fallbacks_refused(
     production: pytest.MonkeyPatch, value: str
 ) -> None:
@@ -57,24 +52,12 @@ def test_secret_key_fallbacks_refused(
         create_app()
 
 
-@pytest.mark.parametrize("scheme", ("postgres", "postgresql", "postgresql+psycopg"))
-def test_database_url_driver(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setenv("DATABASE_URL", f"{scheme}://user:hush@localhost/items")
-    url = create_app({"TESTING": True}).config["DATABASE_URL"]
-    assert url.render_as_string(hide_password=False) == (
-        "postgresql+psycopg://user:hush@localhost/items"
-    )
-
-
 @pytest.mark.parametrize(
     "url",
     (
-        "user:hush@localhost",
         "postgresql://user:hush@localhost:port/items",
         "mysql://user:hush@localhost/items",
-        "sqlite://",
         "sqlite:///:memory:",
-        "/path/to/file",
     ),
 )
 def test_database_url_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -86,7 +69,7 @@ def test_database_url_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None
 
 
 @pytest.mark.parametrize("name", ("MAX_CONTENT_LENGTH", "DATABASE_TIMEOUT"))
-@pytest.mark.parametrize("value", ("64k", "0", "-1", "null"))
+@pytest.mark.parametrize("value", ("64k", "0"))
 def test_number_refused(
     monkeypatch: pytest.MonkeyPatch, database_url: str, name: str, value: str
 ) -> None:
@@ -95,26 +78,14 @@ def test_number_refused(
         create_app({"TESTING": True, "DATABASE_URL": database_url})
 
 
-@pytest.mark.parametrize(
-    "value",
-    (
-        "",
-        "www.example.com",
-        "[]",
-        '[""]',
-        '["https://www.example.com"]',
-        '["*.example.com"]',
-        '["www.example.com", 5]',
-        "true",
-    ),
-)
+@pytest.mark.parametrize("value", ("www.example.com", "[]", '["*.example.com"]'))
 def test_trusted_hosts_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FLASK_TRUSTED_HOSTS", value)
     with pytest.raises(RuntimeError, match="FLASK_TRUSTED_HOSTS must be a list"):
         create_app({"TESTING": True})
 
 
-@pytest.mark.parametrize("value", ("-1", "true", "false", "1.0", "one", "", "null"))
+@pytest.mark.parametrize("value", ("-1", "true", "one"))
 def test_trusted_proxies_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FLASK_TRUSTED_PROXIES", value)
     with pytest.raises(RuntimeError, match="FLASK_TRUSTED_PROXIES must be the number"):

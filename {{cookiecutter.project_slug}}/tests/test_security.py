@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -47,26 +42,10 @@ def add_view(app: Flask) -> None:
         }
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    (
-        ("GET", "/", 200),
-        ("GET", "/static/icon.svg", 200),
-        ("GET", "/unknown", 404),
-        ("POST", "/", 405),
-        ("GET", ITEMS, 200),
-        ("OPTIONS", ITEMS, 200),
-        ("POST", ITEMS, 415),
-        ("GET", f"{ITEMS}?limit=0", 400),
-        ("GET", f"{config.API_PREFIX}//items", 308),
-    ),
-)
-def test_headers_on_every_answer(
-    client: FlaskClient, method: str, path: str, status: int
-) -> None:
-    with client.open(path, method=method) as response:
-        assert response.status_code == status
-        assert HEADERS.items() <= dict(response.headers).items()
+def test_headers_on_every_response(client: FlaskClient) -> None:
+    for path in ("/", "/static/icon.svg", "/unknown", ITEMS, f"{ITEMS}/1"):
+        with client.get(path) as response:
+            assert HEADERS.items() <= dict(response.headers).items(), path
 
 
 @pytest.mark.parametrize("path", ("/", ITEMS))
@@ -108,13 +87,13 @@ def test_hsts_over_https_only(production: Flask) -> None:
 
 def test_hsts_never_for_a_developer(production: Flask) -> None:
     production.debug = True
-    answer = production.test_client().get("/told", base_url="https://localhost")
-    assert "Strict-Transport-Security" not in answer.headers
+    response = production.test_client().get("/told", base_url="https://localhost")
+    assert "Strict-Transport-Security" not in response.headers
 
 
 def test_session_cookie(production: Flask) -> None:
-    answer = production.test_client().get("/told", base_url="https://localhost")
-    (cookie,) = answer.headers.getlist("Set-Cookie")
+    response = production.test_client().get("/told", base_url="https://localhost")
+    (cookie,) = response.headers.getlist("Set-Cookie")
     name, _, flags = cookie.partition("=")
     # the prefix makes browsers insist on Secure, Path=/ and no Domain
     assert name == "__Host-session"
@@ -124,8 +103,8 @@ def test_session_cookie(production: Flask) -> None:
 def test_session_survives_a_new_key(
     production: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = production.test_client().get("/told", base_url="https://localhost")
-    cookie = answer.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    response = production.test_client().get("/told", base_url="https://localhost")
+    cookie = response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     monkeypatch.setenv("FLASK_SECRET_KEY", "fedcba9876543210")
     for fallbacks, known in ((None, False), ('["0123456789abcdef"]', True)):
         if fallbacks:
@@ -138,41 +117,31 @@ def test_session_survives_a_new_key(
             assert session.get("seen", False) is known
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    (
-        ({}, 201),
-        ({"Sec-Fetch-Site": "same-origin"}, 201),
-        ({"Sec-Fetch-Site": "none"}, 201),
-        ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
-        ({"Sec-Fetch-Site": ""}, 403),
-        ({"Origin": "http://localhost"}, 201),
-        # the scheme is the proxy's to know
-        ({"Origin": "https://localhost"}, 201),
-        ({"Origin": "http://localhost:8000"}, 403),
-        ({"Origin": "http://evil.localhost"}, 403),
-        ({"Origin": "http://evillocalhost"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": ""}, 403),
-    ),
-)
-def test_write_from_another_origin(
-    client: FlaskClient, headers: dict[str, str], status: int
-) -> None:
-    response = client.post(ITEMS, json={"name": "tea"}, headers=headers)
-    assert response.status_code == status
-    saved = client.get(ITEMS, headers=headers).get_json()["items"]
-    assert len(saved) == (status == 201)
-    if status == 403:
+def test_write_from_another_origin(client: FlaskClient) -> None:
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+        {"Origin": "http://evil.localhost"},
+    ):
+        response = client.post(ITEMS, json={"name": "tea"}, headers=headers)
+        assert response.status_code == 403
         assert response.mimetype == "application/problem+json"
+    assert client.get(ITEMS, headers=headers).get_json()["items"] == []
 
 
-@pytest.mark.parametrize("method", ("PUT", "DELETE", "PATCH", "TRACE"))
-def test_every_write_needs_its_own_origin(client: FlaskClient, method: str) -> None:
+def test_write_from_its_own_origin(client: FlaskClient) -> None:
+    for headers in (
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://localhost"},
+    ):
+        response = client.post(ITEMS, json={"name": "tea"}, headers=headers)
+        assert response.status_code == 201
+
+
+def test_every_write_needs_its_own_origin(client: FlaskClient) -> None:
     headers = {"Sec-Fetch-Site": "cross-site"}
-    assert client.open(ITEMS, method=method, headers=headers).status_code == 403
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert client.open(ITEMS, method=method, headers=headers).status_code == 403
 
 
 def test_no_cors(client: FlaskClient) -> None:
@@ -181,8 +150,8 @@ def test_no_cors(client: FlaskClient) -> None:
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type",
     }
-    answer = client.options(ITEMS, headers=preflight)
-    assert [name for name, _ in answer.headers if name.startswith("Access-")] == []
+    response = client.options(ITEMS, headers=preflight)
+    assert [name for name, _ in response.headers if name.startswith("Access-")] == []
 
 
 FORWARDED = {
@@ -192,37 +161,24 @@ FORWARDED = {
 }
 
 
-@pytest.mark.parametrize("value", (None, "0"))
-def test_proxies_not_trusted(
-    monkeypatch: pytest.MonkeyPatch, database_url: str, value: str | None
-) -> None:
-    if value is not None:
-        monkeypatch.setenv("FLASK_TRUSTED_PROXIES", value)
+def test_proxies_not_trusted(database_url: str) -> None:
     told = ask(database_url, FORWARDED)
     assert told == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
 
 
-@pytest.mark.parametrize("hops", (1, 2))
 def test_proxies_trusted_hop_by_hop(
-    monkeypatch: pytest.MonkeyPatch, database_url: str, hops: int
+    monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
-    monkeypatch.setenv("FLASK_TRUSTED_PROXIES", str(hops))
+    monkeypatch.setenv("FLASK_TRUSTED_PROXIES", "2")
     # the client's own, then what each proxy appended
     chain = {
-        "X-Forwarded-For": "192.0.2.66, 203.0.113.9" + ", 10.0.0.1" * (hops - 1),
-        "X-Forwarded-Proto": "ftp, https" + ", http" * (hops - 1),
-        "X-Forwarded-Host": "evil.example, www.example.com" + ", web" * (hops - 1),
+        "X-Forwarded-For": "192.0.2.66, 203.0.113.9, 10.0.0.1",
+        "X-Forwarded-Proto": "ftp, https, http",
+        "X-Forwarded-Host": "evil.example, www.example.com, web",
     }
     told = ask(database_url, chain)
     assert told["address"] == "203.0.113.9"
     assert told["url"] == "https://www.example.com/"
-
-
-def test_proxies_missing_header_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, database_url: str
-) -> None:
-    monkeypatch.setenv("FLASK_TRUSTED_PROXIES", "1")
-    assert ask(database_url, {})["url"] == "http://localhost/"
 
 
 def test_proxies_stand_inside_the_guard(database_url: str) -> None:
@@ -230,26 +186,8 @@ def test_proxies_stand_inside_the_guard(database_url: str) -> None:
         {"TESTING": True, "DATABASE_URL": database_url, "TRUSTED_PROXIES": 1}
     )
     assert "NC002" not in [finding.id for finding in nocache.audit_app(app)]
-    answer = app.test_client().get("/unknown", headers=FORWARDED)
-    assert answer.headers.getlist("Cache-Control") == [NO_STORE]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="gunicorn does not run there")
-def test_gunicorn_believes_no_proxy_itself(database_url: str) -> None:
-    """Its default takes X-Forwarded-Proto from whoever connects from this machine."""
-    environ = os.environ | {
-        "FLASK_SECRET_KEY": "0123456789abcdef",
-        "DATABASE_URL": database_url,
-    }
-    printed = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--print-config"],
-        cwd=Path(__file__).parent.parent,
-        env=environ,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert re.search(r"^forwarded_allow_ips += \[\]$", printed, re.M)
+    response = app.test_client().get("/unknown", headers=FORWARDED)
+    assert response.headers.getlist("Cache-Control") == [NO_STORE]
 
 
 def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
@@ -259,21 +197,13 @@ def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
     return told
 
 
-@pytest.mark.parametrize("method", ("GET", "POST"))
-@pytest.mark.parametrize("path", ("/", "/unknown", "/static/icon.svg", ITEMS))
-def test_host_not_trusted(
-    app: Flask, client: FlaskClient, path: str, method: str
-) -> None:
+def test_host_not_trusted(app: Flask, client: FlaskClient) -> None:
     app.config["TRUSTED_HOSTS"] = ["www.example.com"]
-    origin = {"Origin": "http://evil.example"}
-    answer = client.open(
-        path, method=method, base_url="http://evil.example", headers=origin
-    )
-    assert answer.status_code == 400
-    assert answer.headers.getlist("Cache-Control") == [NO_STORE]
-    assert HEADERS.items() <= dict(answer.headers).items()
-    kind = "application/problem+json" if path == ITEMS else "text/html"
-    assert answer.mimetype == kind
+    for path, kind in (("/", "text/html"), (ITEMS, "application/problem+json")):
+        response = client.get(path, base_url="http://evil.example")
+        assert (response.status_code, response.mimetype) == (400, kind)
+        assert response.headers.getlist("Cache-Control") == [NO_STORE]
+        assert HEADERS.items() <= dict(response.headers).items()
     assert client.get("/", base_url="http://www.example.com:8000").status_code == 200
 
 
@@ -286,19 +216,6 @@ def test_host_forwarded_by_a_trusted_proxy_is_checked(database_url: str) -> None
     assert client.get("/", headers=evil).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type"),
-    (
-        (b"a=" + b"x" * 65536, "application/x-www-form-urlencoded"),
-        (
-            b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1001
-            + b"--b--\r\n",
-            "multipart/form-data; boundary=b",
-        ),
-    ),
-    ids=("size", "parts"),
-)
-def test_form_limits(production: Flask, body: bytes, content_type: str) -> None:
-    client = production.test_client()
-    answer = client.post("/told", data=body, content_type=content_type)
-    assert answer.status_code == 413
+def test_form_limit(production: Flask) -> None:
+    form = {"a": "x" * 65536}
+    assert production.test_client().post("/told", data=form).status_code == 413

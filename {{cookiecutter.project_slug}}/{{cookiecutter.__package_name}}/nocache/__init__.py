@@ -12,6 +12,11 @@ audit
     route with its policy and report what is declared wrongly or not at all.
 """
 
+from importlib.util import find_spec
+
+if find_spec("flask.sansio") is None:
+    raise ImportError("The cache policy kit needs Flask 3.0 or newer.", name="flask")
+
 from .app import NoCacheFlask as NoCacheFlask
 from .audit.findings import Finding as Finding
 from .audit.routes import Route as Route
