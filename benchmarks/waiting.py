@@ -18,7 +18,9 @@ from statistics import median
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 ROUNDS = 3
-VENV = f"{sys.executable} -m venv --clear .venv"
+# that of the machine: the one that runs this has no pip
+PYTHON = str(Path(sys.base_prefix, "bin", "python3"))
+VENV = f"{PYTHON} -m venv --clear .venv"
 COMMIT = "echo A note. >> README.md && git commit --quiet --all --message x"
 
 
@@ -106,7 +108,7 @@ def environment(uv: bool) -> dict[str, str]:
     names = {f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")}
     names |= {f"GIT_{who}_EMAIL": "a@b.co" for who in ("AUTHOR", "COMMITTER")}
     path = [str(Path(sys.executable).parent), *folders] if uv else folders
-    return kept | names | {"PATH": os.pathsep.join(path), "PYTHON": sys.executable}
+    return kept | names | {"PATH": os.pathsep.join(path), "PYTHON": PYTHON}
 
 
 def seconds(command: str, at: Path, *, uv: bool = True) -> float:
