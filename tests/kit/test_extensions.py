@@ -46,6 +46,11 @@ from .wsgi import answer
 from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import ECHO
+from .wsgi import leaks
+from .wsgi import served
+from .wsgi import SOCKETIO
+from .wsgi import talk
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
 PRIVATE = cacheable(max_age=3600, reason="the client's own copy")
@@ -106,10 +111,6 @@ def raising(app: Flask) -> None:
     @app.after_request
     def fail(response: Response) -> Response:
         raise RuntimeError("hook")
-
-
-def leaks(got: Answer) -> bool:
-    return "no-store" not in (got.get("Cache-Control") or "")
 
 
 def assert_leaks_only_unguarded(build: Build, *args: t.Any, **kwargs: t.Any) -> Answer:

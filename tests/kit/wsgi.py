@@ -14,12 +14,17 @@ from wsgiref.simple_server import make_server
 from wsgiref.simple_server import WSGIRequestHandler
 
 from nocache import NoCacheFlask
+from websocket import ABNF
+from websocket import create_connection
+from websocket import WebSocket
 from werkzeug.serving import make_server as make_werkzeug_server
 from werkzeug.serving import WSGIRequestHandler as WerkzeugRequestHandler
 from werkzeug.test import EnvironBuilder
 
 Headers = list[tuple[str, str]]
 App = Callable[..., Iterable[bytes]]
+# what a client sends over a WebSocket, None to wait first, and how each reply begins
+Conversation = list[tuple[str | None, str]]
 
 NO_STORE = [
     ("Cache-Control", "no-store, no-cache, must-revalidate, private, max-age=0"),
@@ -44,6 +49,13 @@ CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
 }
+ECHO: Conversation = [("hi", "hi"), ("you", "you")]
+# Engine.IO opens, the client joins the namespace and sends an event
+SOCKETIO: Conversation = [
+    (None, '0{"sid":'),
+    ("40", '40{"sid":'),
+    ('42["message","hi"]', '42["message","hi"]'),
+]
 
 
 class Answer(t.NamedTuple):
@@ -123,6 +135,10 @@ def assert_not_stored(got: Answer, *, beside: Iterable[tuple[str, str]] = ()) ->
     assert sorted(read_by_caches(got.headers)) == sorted([*NO_STORE, *beside])
 
 
+def leaks(got: Answer) -> bool:
+    return "no-store" not in (got.get("Cache-Control") or "")
+
+
 class _Wsgiref(WSGIRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
@@ -163,6 +179,39 @@ def fetch(connection: HTTPConnection, path: str = "/", method: str = "GET") -> A
     connection.request(method, path)
     response = connection.getresponse()
     return Answer(response.status, response.getheaders(), response.read())
+
+
+@contextmanager
+def conversing(port: int, path: str, conversation: Conversation) -> Iterator[WebSocket]:
+    socket = create_connection(f"ws://127.0.0.1:{port}{path}", timeout=10)
+    try:
+        for said, reply in conversation:
+            if said is not None:
+                socket.send(said)
+            assert str(socket.recv()).startswith(reply)
+        yield socket
+    finally:
+        socket.shutdown()
+
+
+def talk(port: int, path: str, conversation: Conversation, *, closes: bool) -> bytes:
+    """Return what a server sends behind the closing frame of a WebSocket.
+
+    :param closes: whether the client closes it, not the server.
+    """
+    with conversing(port, path, conversation) as socket:
+        if closes:
+            socket.send_close()
+        while socket.recv_frame().opcode != ABNF.OPCODE_CLOSE:
+            pass
+        # no closing frame in return: the bytes before a reset would be lost
+        return b"".join(iter(lambda: socket.sock.recv(65536), b""))
+
+
+def hang_up(port: int, path: str, conversation: Conversation) -> None:
+    """End the connection of a WebSocket without closing it."""
+    with conversing(port, path, conversation):
+        pass
 
 
 def put_inside(app: t.Any, application: t.Any) -> None:
