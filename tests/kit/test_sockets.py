@@ -121,11 +121,10 @@ def kit_app(kind: str, worker: str, folder: Path) -> Iterator[Service]:
     :param worker: a worker class of gunicorn.
     """
     path = [str(ROOT / "tests"), str(KIT.parent), os.environ.get("PYTHONPATH", "")]
-    threads = ["--threads=2"] if worker == "gthread" else []
     with gunicorn(
         folder / f"{kind}.log",
         f"--worker-class={worker}",
-        *[*threads, *ACCESS, f"kit.sockets:{kind}"],
+        *[*ACCESS, f"kit.sockets:{kind}"],
         PYTHONPATH=os.pathsep.join(filter(None, path)),
     ) as service:
         yield service
@@ -193,13 +192,12 @@ def test_socket_of_a_service_closes_as_on_plain_flask(
     project = bake()
     wsgi = project.path / "wsgi.py"
     guarded = wsgi.read_text("utf-8") + ADDED
-    threads = ["--threads=2"] if worker == "gthread" else []
     printed = {}
     for kind, source in ("plain", guarded + UNGUARDED), ("guarded", guarded):
         wsgi.write_text(source, "utf-8")
         with gunicorn(
             tmp_path / f"{kind}.log",
-            *[f"--worker-class={worker}", *threads],
+            f"--worker-class={worker}",
             folder=project.path,
             FLASK_SECRET_KEY=secrets.token_hex(),
         ) as service:
