@@ -4,9 +4,11 @@ import functools
 import re
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sentry_sdk
 from apiflask import APIBlueprint
 from apiflask import APIFlask
 from conftest import ROOT
@@ -28,6 +30,7 @@ from flask_restx import Api as RestxApi
 from flask_restx import Resource as RestxResource
 from flask_smorest import Api as SmorestApi
 from flask_smorest import Blueprint as SmorestBlueprint
+from flask_sock import Sock
 from flask_socketio import SocketIO
 from flask_talisman import Talisman
 from nocache import ApiBlueprint
@@ -37,6 +40,9 @@ from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
 from nocache.audit.wire import check_app
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.integrations.flask import FlaskIntegration
+from sentry_sdk.transport import Transport
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
@@ -46,6 +52,11 @@ from .wsgi import answer
 from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import fetch
+from .wsgi import leaks
+from .wsgi import served
+from .wsgi import SOCKETIO
+from .wsgi import talk
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
 PRIVATE = cacheable(max_age=3600, reason="the client's own copy")
@@ -106,10 +117,6 @@ def raising(app: Flask) -> None:
     @app.after_request
     def fail(response: Response) -> Response:
         raise RuntimeError("hook")
-
-
-def leaks(got: Answer) -> bool:
-    return "no-store" not in (got.get("Cache-Control") or "")
 
 
 def assert_leaks_only_unguarded(build: Build, *args: t.Any, **kwargs: t.Any) -> Answer:
@@ -567,6 +574,176 @@ def test_socketio_polling_is_no_store() -> None:
         got = poll(app, method, query={"sid": sid}, data=data)
         assert got.status == 200
         assert_not_stored(got)
+
+
+def test_socketio_websocket_closes_as_on_plain_flask(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def build(app: Flask) -> None:
+        socketio = SocketIO(app, async_mode="threading")
+        socketio.on("message")(socketio.send)
+
+    path = "/socket.io/?EIO=4&transport=websocket"
+    for app in unguarded(build), guarded(build):
+        app.logger.disabled = False
+        with served(app, "werkzeug") as connection:
+            assert talk(connection.port, path, SOCKETIO, closes=True) == b""
+            got = fetch(connection, "/x")
+        assert got.status == 404
+        assert leaks(got) != isinstance(app, NoCacheFlask)
+        assert capfd.readouterr() == ("", "")
+
+
+# flask-sock: a view whose response may be none; test_sockets.py closes some
+
+
+def test_sock_is_declared_like_a_view() -> None:
+    def build(app: Flask) -> None:
+        bp = ApiBlueprint("api", __name__, url_prefix="/api")
+        sock = Sock(app)
+        sock.route("/echo", bp)(lambda socket: None)
+        sock.route("/echo", endpoint="declared")(nocache(lambda socket: None))
+        sock.route("/other", endpoint="undeclared")(lambda socket: None)
+        app.register_blueprint(bp)
+
+    app = guarded(build)
+    assert policies(app)["/api/echo"] == policies(app)["/echo"] == "no-store"
+    assert ids(app) == {("NC001", "'undeclared'")}
+    assert check_app(app) == []
+    # a request that asks for no WebSocket
+    for path in "/api/echo", "/echo", "/other":
+        got = answer(app, path)
+        assert got.status == 400
+        assert_not_stored(got)
+
+
+# sentry-sdk: patches Flask.__call__ of the class, once in a process
+
+
+class Recording(Transport):
+    """Keep the events that would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[t.Any] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.events += [item.payload.json for item in envelope.items]
+
+
+def observe(transport: Transport) -> t.Any:
+    """Switch Sentry on, without what reaches beyond Flask and runs in threads."""
+    return sentry_sdk.init(
+        dsn="https://key@sentry.invalid/1",
+        transport=transport,
+        traces_sample_rate=1,
+        default_integrations=False,
+        auto_enabling_integrations=False,
+        integrations=[FlaskIntegration()],
+        auto_session_tracking=False,
+        enable_backpressure_handling=False,
+        send_client_reports=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def patched_call() -> t.Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "__call__", Flask.__call__)
+        observe(Recording())
+        return Flask.__call__
+
+
+@pytest.fixture
+def sentry(monkeypatch: pytest.MonkeyPatch, patched_call: t.Any) -> Iterator[Recording]:
+    monkeypatch.setattr(Flask, "__call__", patched_call)
+    transport = Recording()
+    observe(transport)
+    with sentry_sdk.isolation_scope():
+        yield transport
+    sentry_sdk.get_global_scope().set_client(None)
+
+
+class Tagging(Flask):
+    """A Flask of another's, which names what it is in both entries."""
+
+    def __call__(self, *args: t.Any) -> t.Any:
+        sentry_sdk.set_tag("called", "yes")
+        return super().__call__(*args)
+
+    def wsgi_app(self, *args: t.Any) -> t.Any:
+        sentry_sdk.set_tag("entered", "yes")
+        return super().wsgi_app(*args)
+
+
+class GuardedTagging(NoCacheFlask, Tagging):
+    pass
+
+
+def reported(app: Flask, transport: Recording) -> list[t.Any]:
+    """Return what Sentry is told of some requests: name, status and tags of each."""
+
+    @app.get("/a/<int:id>")
+    def a(id: int) -> str:
+        sentry_sdk.set_tag("user", "alice")
+        sentry_sdk.capture_message("a")
+        return "a"
+
+    @app.get("/b")
+    @HOUR
+    def b() -> str:
+        sentry_sdk.capture_message("b")
+        return "b"
+
+    @app.get("/fail")
+    def fail() -> str:
+        raise RuntimeError("view")
+
+    @app.get("/stream")
+    def stream() -> Response:
+        sentry_sdk.set_tag("kind", "stream")
+        return Response(iter(["a", "b"]))
+
+    built(app, lambda app: None)
+    transport.events.clear()
+    statuses = [
+        answer(app, path).status
+        for path in ("/a/1", "/b", "/fail", "/stream", "/x", "/b")
+    ]
+    assert statuses == [200, 200, 500, 200, 404, 200]
+    return [
+        (
+            event.get("type", event.get("message")),
+            event["transaction"],
+            event["contexts"]["trace"].get("status"),
+            [e["value"] for e in event.get("exception", {}).get("values", [])],
+            event.get("tags"),
+        )
+        for event in transport.events
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plain", "guarded"),
+    [(Flask, NoCacheFlask), (Tagging, GuardedTagging)],
+)
+def test_sentrysdk_is_told_the_same_as_by_plain_flask(
+    sentry: Recording, plain: type[Flask], guarded: type[NoCacheFlask]
+) -> None:
+    expected = reported(plain(__name__), sentry)
+    named = [e[1] for e in expected if e[0] == "transaction"]
+    assert named == ["a", "b", "fail", "stream", "generic WSGI request", "b"]
+    # those of the view before are gone
+    theirs = {"called": "yes", "entered": "yes"} if plain is Tagging else None
+    assert [e[-1] for e in expected if e[0] == "b"] == [theirs, theirs]
+    assert reported(guarded(__name__), sentry) == expected
+
+
+def test_sentrysdk_is_no_finding(sentry: Recording) -> None:
+    app = guarded(lambda app: None)
+    assert ids(app) == set()
+    assert_not_stored(answer(app, "/x"))
+    assert [event["type"] for event in sentry.events] == ["transaction"]
 
 
 # WhiteNoise and SharedDataMiddleware: a lifetime for each file, beside Flask
