@@ -23,6 +23,8 @@ STORES = frozenset({"add", "addAll", "put"})
 WORKBOX = frozenset({"CacheFirst", "NetworkFirst", "StaleWhileRevalidate"})
 JINJA = re.compile(r"\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 FILES = re.compile(r"static|assets|\\\.")
+# by what a script looks at an address
+TESTS = (["endsWith"], ["includes"], ["indexOf"], ["match"], ["startsWith"])
 GLOBALS = frozenset({"globalThis", "self", "window"})
 # what is no element there, or does nothing
 INERT = frozenset({"noscript", "template", "textarea", "title", "xmp"})
@@ -196,8 +198,8 @@ class _Script:
         if called != ["("] or owner[:1] not in (["."], ["?."]) or len(owner) < 2:
             return False
         if owner[1] == ")":
-            opened = next(o for o, closed in self.pairs.items() if closed == index - 2)
-            is_cache = "caches" in self.words[opened:index]
+            around = (o for o, closed in self.pairs.items() if closed == index - 2)
+            is_cache = "caches" in self.words[next(around, index) : index]
         else:
             is_cache = owner[1] in self._caches()
         if not is_cache or self._filtered(index):
@@ -234,24 +236,22 @@ class _Script:
 
     def _filtered(self, index: int) -> bool:
         """Return whether a script tells by the address what it stores."""
-        opened = [
+        around = (
             o for o in self._outside(index) if self.words[o - 1] == "registerRoute"
-        ]
-        near = self.tokens[opened[0] : index] if opened else self.tokens
+        )
+        opened = next(around, None)
+        near = self.tokens if opened is None else self.tokens[opened:index]
         for place, (kind, text, _) in enumerate(near):
+            routed = opened is not None or self._words(place, -1, 2)[1:] in TESTS
             if kind == "word" and text == "destination":
                 return True
-            if (
-                kind == "text"
-                and self.urls.to_storable(text)
-                and not text.startswith("http")
-            ):
-                if opened or self._filters(place):
-                    return True
-            if kind == "regex" and opened and FILES.search(text) and "api" not in text:
+            if kind == "text" and routed and self._to_files(text):
+                return True
+            if kind == "regex" and routed and FILES.search(text) and "api" not in text:
                 return True
         return False
 
-    def _filters(self, index: int) -> bool:
-        tests = ("startsWith", "includes", "indexOf", "match")
-        return len(before := self._words(index, -1, 2)) == 2 and before[1] in tests
+    def _to_files(self, text: str) -> bool:
+        """Return whether a text is the ending of files, or the folder they are in."""
+        inside = f"{text.rstrip('/')}/x"
+        return text[:1] == "." or (text[:1] == "/" and self.urls.to_storable(inside))

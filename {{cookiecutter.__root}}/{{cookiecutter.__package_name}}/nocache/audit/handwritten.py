@@ -37,6 +37,7 @@ FIELD = re.compile(
     r"expires|pragma|surrogate-control|edge-control|x-accel-expires|(.+-)?cache-control",
     re.IGNORECASE,
 )
+BASES = frozenset({"BaseResponse", "Response", "__init__", "response_class"})
 EXCEPTIONS = frozenset(dir(exceptions))
 
 Written = t.Iterator[tuple[str, t.Any]]
@@ -140,13 +141,11 @@ class Spotter:
         constructs = self._constructs(func)
         if constructs or name in ("abort", "HTTPError", "make_response"):
             yield from self._fields(*(p.value for p in given if p.key == HEADERS))
-        if constructs and name in (
-            "Response",
-            "BaseResponse",
-            "__init__",
-            "response_class",
-        ):
-            yield from self._fields(*args[2:3])
+        if constructs:
+            for field, place in self._fields(*args[2:3]):
+                # what a class of another file takes third may be anything
+                if "-" in field or name in BASES or self._inherits(func):
+                    yield field, place
 
     def _method(
         self,
@@ -194,6 +193,15 @@ class Spotter:
                 klass = self.module.klass(functions[-1]) if functions else None
             return klass is not None and self.owners.is_class(klass)
         return self.owners.is_class(func)
+
+    def _inherits(self, func: ast.expr) -> bool:
+        """Return whether a class of the file is made with the arguments of its base."""
+        values = self.module.values(func) if isinstance(func, ast.Name) else None
+        return any(
+            isinstance(value, ast.ClassDef)
+            and "__init__" not in (getattr(n, "name", "") for n in value.body)
+            for value in values or ()
+        )
 
     def _defined(self, function: Function) -> Written:
         klass = self.module.klass(function)

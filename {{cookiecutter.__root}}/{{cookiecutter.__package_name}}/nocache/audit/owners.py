@@ -104,7 +104,7 @@ class Owners:
 
     def called(self, func: ast.expr) -> str:
         """Return the name of what is called, as it is where it comes from."""
-        return self.origin(func).rpartition(".")[2] or name_of(func)
+        return self.origin(func).rpartition(".")[2].lstrip("?") or name_of(func)
 
     def origin(self, node: Value, depth: int = 8) -> str:
         """Return where something comes from, as `flask.make_response()`."""
@@ -240,7 +240,8 @@ class Owners:
             if wrapped and isinstance(value.func, ast.Name) and not self._alien():
                 return RESPONSE
             if not self._strange and name.id in NAMES:
-                if name_of(value.func) not in SENDS:
+                inherited = self.origin(value.func).startswith("super()")
+                if name_of(value.func) not in SENDS and not inherited:
                     return RESPONSE
         return ""
 

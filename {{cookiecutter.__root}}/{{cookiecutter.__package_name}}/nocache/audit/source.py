@@ -78,7 +78,7 @@ def read(path: str) -> str:
 def line_of_app(path: str) -> int:
     """Return the line that makes the app, the first one where none is seen."""
     text = read(path)
-    made = re.search(r"\bFlask\(", text)
+    made = re.search(r"(?<!class )\b\w*Flask\(", text)
     return text.count("\n", 0, made.start()) + 1 if made else 1
 
 
