@@ -100,8 +100,14 @@ DECORATORS: dict[str, tuple[str, t.Callable[[], Decorator]]] = {
 }
 # seen once by hand, and too much to lock: the module and the name of what they leave
 SEEN = {
-    "cacheout": ("cacheout.cache", "Cache.memoize.<locals>.decorator.<locals>.decorated"),
-    "cachier": ("cachier.core", "cachier.<locals>._cachier_decorator.<locals>.func_wrapper"),
+    "cacheout": (
+        "cacheout.cache",
+        "Cache.memoize.<locals>.decorator.<locals>.decorated",
+    ),
+    "cachier": (
+        "cachier.core",
+        "cachier.<locals>._cachier_decorator.<locals>.func_wrapper",
+    ),
     "memoization": (
         "memoization.caching.plain_cache",
         "get_caching_wrapper.<locals>.wrapper",
@@ -230,7 +236,10 @@ def test_nc009_on_a_resource(
     app.register_blueprint(bp)
 
     (message,) = found(app)
-    assert message == "'api.items' is no-store, but Flask-Caching keeps its answers in the server."
+    assert (
+        message
+        == "'api.items' is no-store, but Flask-Caching keeps its answers in the server."
+    )
 
 
 def test_nc009_decorators_of_a_view_class(app: NoCacheFlask) -> None:

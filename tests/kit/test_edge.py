@@ -26,11 +26,17 @@ DEFEATED = [
         "      proxy_ignore_headers Cache-Control Expires;",
     ),
     ("nginx.conf", "proxy_cache_valid 200 1h;\nproxy_cache_valid any 1m;"),
-    ("nginx.conf", "location / { proxy_pass http://web; proxy_hide_header Cache-Control; }"),
+    (
+        "nginx.conf",
+        "location / { proxy_pass http://web; proxy_hide_header Cache-Control; }",
+    ),
     ("nginx.conf", "location / { proxy_pass http://web; expires 1h; }"),
     ("nginx.conf", "server { expires 1d; location / { proxy_pass http://web; } }"),
     ("nginx.conf", "location ~* \\.(css|js)$ { proxy_pass http://web; expires max; }"),
-    ("default.vcl", "sub vcl_backend_response { set beresp.ttl = 1h; return (deliver); }"),
+    (
+        "default.vcl",
+        "sub vcl_backend_response { set beresp.ttl = 1h; return (deliver); }",
+    ),
     (
         "default.vcl",
         'sub vcl_backend_response {\n  if (bereq.url ~ "\\.(css|js)$") {\n'
@@ -111,13 +117,19 @@ LEFT_ALONE = [
         ' add_header Cache-Control "no-store" always; }',
     ),
     ("nginx.conf", "location /assets { proxy_ignore_headers Cache-Control; }"),
-    ("default.vcl", "sub vcl_backend_response { set beresp.ttl = 0s; return (deliver); }"),
+    (
+        "default.vcl",
+        "sub vcl_backend_response { set beresp.ttl = 0s; return (deliver); }",
+    ),
     (
         "default.vcl",
         'sub vcl_backend_response { if (bereq.url ~ "^/static/") {'
         " set beresp.ttl = 1h; return (deliver); } }",
     ),
-    ("default.vcl", "/* sub vcl_backend_response { unset beresp.http.Cache-Control; } */"),
+    (
+        "default.vcl",
+        "/* sub vcl_backend_response { unset beresp.http.Cache-Control; } */",
+    ),
     ("default.vcl", "sub vcl_deliver { return (deliver); }"),
     ("default.vcl", 'sub vcl_deliver { set resp.http.Cache-Control = "no-store"; }'),
     ("squid.conf", "refresh_pattern . 0 20% 4320\noffline_mode off"),
@@ -158,7 +170,10 @@ LEFT_ALONE = [
         ' action_parameters {\n edge_ttl {\n mode = "override_origin"\n }\n }\n}',
     ),
     ("worker.js", "// {cf: {cacheTtl: 60}}\nfetch(request, {cf: {cacheTtl: 0}})"),
-    ("vercel.json", HEADERS % ("/static/(.*)", "Cache-Control", "max-age=60, immutable")),
+    (
+        "vercel.json",
+        HEADERS % ("/static/(.*)", "Cache-Control", "max-age=60, immutable"),
+    ),
     ("vercel.json", HEADERS % ("/(.*)", "Cache-Control", "no-store")),
     ("firebase.json", HEADERS % ("**/*.@(jpg|png)", "Cache-Control", "max-age=60")),
     (

@@ -79,7 +79,10 @@ def test_precision_and_recall() -> None:
     ("snippet", "lines"),
     [
         ("x = 1\nmake_response('x').headers['Expires'] = '0'\n", [2]),
-        ("Response(\n    'x',\n    headers={\n        'Expires': '0',\n    },\n)\n", [4]),
+        (
+            "Response(\n    'x',\n    headers={\n        'Expires': '0',\n    },\n)\n",
+            [4],
+        ),
         ("H = {'Expires': '0'}\nResponse(headers=H)\nResponse(headers=H)\n", [1]),
         ("r = make_response('x')\nr.headers.set(\n    'Expires', '0'\n)\n", [2]),
     ],
@@ -154,7 +157,9 @@ def test_every_attribute_and_method_of_a_response_is_known() -> None:
     for name in public(Response):
         for value in values:
             for field in written(lambda r, n=name, v=value: setattr(r, n, v)):  # type: ignore[misc]
-                attributes |= {name} if FIELD.fullmatch(field) or field == "age" else set()
+                attributes |= (
+                    {name} if FIELD.fullmatch(field) or field == "age" else set()
+                )
             if "etag" in written(lambda r, n=name, v=value: getattr(r, n)(v)):  # type: ignore[misc]
                 methods.add(name)
         if "etag" in written(lambda r, n=name: getattr(r, n)()):  # type: ignore[misc]

@@ -20,7 +20,11 @@ from nocache import NoCacheFlask
 from nocache.audit.policy_file import write_policy_file
 
 SETUP = {
-    "flask_restx": ("from flask_restx import Api", "Api(app)", {"doc", "root", "specs"}),
+    "flask_restx": (
+        "from flask_restx import Api",
+        "Api(app)",
+        {"doc", "root", "specs"},
+    ),
     "flask_smorest": (
         "from flask_smorest import Api",
         "Api(app)",
@@ -110,7 +114,9 @@ def test_nc001_hint_works_for_each_library(load: Load, library: str) -> None:
             assert "no-store" in client.get(rule.rule).headers["Cache-Control"]
 
 
-def test_nc001_extension_that_is_given_the_app_later(load: Load, tmp_path: Path) -> None:
+def test_nc001_extension_that_is_given_the_app_later(
+    load: Load, tmp_path: Path
+) -> None:
     (tmp_path / "extensions.py").write_text(
         "from flask_admin import Admin\n\nadmin = Admin()\n"
     )

@@ -54,7 +54,10 @@ def found(app: Flask) -> list[tuple[str, int, str]]:
             '<link rel="preload" as="fetch" href="/list">'
             f"{{# {IGNORE} NC013, the proxy asks for it #}}",
         ),
-        ("nginx.conf", f"proxy_cache_valid any 1m; # {IGNORE} NC014, the proxy asks for it"),
+        (
+            "nginx.conf",
+            f"proxy_cache_valid any 1m; # {IGNORE} NC014, the proxy asks for it",
+        ),
     ],
 )
 def test_silenced_finding_is_an_exception_with_its_reason(
@@ -70,9 +73,13 @@ def test_silenced_finding_is_an_exception_with_its_reason(
 
 
 def test_route_can_be_silenced(app: NoCacheFlask, write: Write) -> None:
-    write("views.py", f"def page():  # {IGNORE} NC001, a page of a library\n    return ''")
+    write(
+        "views.py", f"def page():  # {IGNORE} NC001, a page of a library\n    return ''"
+    )
     names: dict[str, Callable[[], str]] = {}
-    code = compile(Path("views.py").read_text(), str(Path("views.py").resolve()), "exec")
+    code = compile(
+        Path("views.py").read_text(), str(Path("views.py").resolve()), "exec"
+    )
     exec(code, names)
     app.get("/", endpoint="page")(names["page"])
 
