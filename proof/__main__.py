@@ -19,6 +19,7 @@ from pathlib import Path
 from . import browser
 from . import caches
 from . import contract
+from . import deception
 from . import defeated
 from . import edge
 from . import forgery
@@ -52,6 +53,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "apache2": "apache2-bin",
         "haproxy": "haproxy",
     },
+    "deception": {"nginx": "nginx-light"},
     "topology": {
         "nginx": "nginx-light",
         "openssl": "openssl",
@@ -66,6 +68,7 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "load": load.prove,
     "edge": edge.prove,
     "defeated": defeated.prove,
+    "deception": deception.prove,
     "topology": topology.prove,
     "contract": contract.prove,
 }

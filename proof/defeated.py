@@ -174,7 +174,7 @@ def seen(name: str, setting: str, origin: Origin, folder: Path) -> tuple[Tally, 
     """Put a product before the service, and return what it did and what is found."""
     folder.mkdir()
     with front(PRODUCTS[name], setting, origin.port, folder) as url:
-        return read_after_write(url, origin.url), probe(origin.service, url)
+        return read_after_write(url, origin.url), len(probe(origin.service, url))
 
 
 @contextlib.contextmanager
@@ -209,10 +209,11 @@ def read_after_write(front: str, origin: str) -> Tally:
     return Tally(2, stale=int(saved["id"] not in {item["id"] for item in listed}))
 
 
-def probe(service: Service, url: str) -> int:
-    """Return how much `flask nocache probe` finds."""
+def probe(service: Service, url: str, module: str = "wsgi") -> list[str]:
+    """Return the ids of what `flask nocache probe` finds."""
+    flask = [service.python, "-m", "flask", "--app", module]
     done = subprocess.run(
-        [service.python, "-m", "flask", "nocache", "probe", url, "--format", "json"],
+        [*flask, "nocache", "probe", url, "--format", "json"],
         cwd=service.folder,
         env=service.environment(),
         capture_output=True,
@@ -220,7 +221,7 @@ def probe(service: Service, url: str) -> int:
     )
     if done.returncode not in {0, 1}:
         raise ProofError(f"The probe failed:\n{done.stderr[-2000:]}")
-    found: list[object] = json.loads(done.stdout)
-    if done.returncode != bool(found):
-        raise ProofError(f"The probe found {len(found)}, exit {done.returncode}.")
-    return len(found)
+    ids = [finding["id"] for finding in json.loads(done.stdout)]
+    if done.returncode != bool(ids):
+        raise ProofError(f"The probe found {len(ids)}, exit {done.returncode}.")
+    return ids

@@ -9,7 +9,8 @@ LEGEND = """\
 unasked: answered without the origin; stale: contradicts what the origin had acknowledged;
 storable: without exactly the three no-store headers; -: not counted, or none.
 forged: stale counts the writes, and the pages shown in a frame, that came through.
-control: the same against plain Flask, for the edge without deploy/."""
+deception: stale counts who was given another's page.
+control: against plain Flask; edge: without deploy/; defeated, deception: with the setting."""
 
 HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")
 WIDTHS = (10, 9, 7, 5, 10, 10, 7, 5)

@@ -24,5 +24,11 @@ def whoami() -> ResponseReturnValue:
     return {"user": request.headers.get("X-Forwarded-User")}
 
 
+@bp.get("/users/<name>")
+@nocache
+def user(name: str) -> ResponseReturnValue:
+    return whoami()
+
+
 app = create_app()
 app.register_blueprint(bp)

@@ -11,9 +11,12 @@ from flask.cli import pass_script_info
 from flask.cli import ScriptInfo
 
 from . import formats
-from . import probe
 from . import version
+from .client import ProbeError
+from .client import Service
 from .policy_file import write_policy_file
+from .probe import plan
+from .probe import probe
 from .routes import Request
 from .routes import routes
 from .rules import audit_app
@@ -127,7 +130,11 @@ class Unreachable(click.ClickException):
     show_default=True,
     help="Seconds to wait for a response.",
 )
-@click.option("--unsafe", is_flag=True, help="Send POST, PUT, PATCH and DELETE too.")
+@click.option(
+    "--unsafe",
+    is_flag=True,
+    help="Send POST, PUT, PATCH and DELETE too, to every route.",
+)
 @_output(formats.AUDIT)
 @pass_script_info
 def probe_service(
@@ -151,17 +158,17 @@ def probe_service(
     app = info.load_app()
     values = dict(_argument(argument) for argument in arguments)
     try:
-        service = probe.Service(url, headers, timeout)
-        plan = probe.plan(app, service, values, unsafe)
-        with _progress(len(plan)) as tell:
-            findings = probe.probe(service, plan, tell)
-    except probe.ProbeError as error:
+        service = Service(url, headers, timeout)
+        requests = plan(app, service, values, unsafe)
+        with _progress(len(requests)) as tell:
+            findings = probe(service, requests, tell)
+    except ProbeError as error:
         raise Unreachable(str(error)) from error
     _write(formats.AUDIT[form](findings, app.name), output)
     if sys.stderr.isatty():
         plural = "" if len(findings) == 1 else "s"
         count = f"{len(findings) or 'no'} finding{plural}"
-        click.echo(f"{len(plan)} responses: {count}.", err=True)
+        click.echo(f"{len(requests)} responses: {count}.", err=True)
     if findings:
         click.get_current_context().exit(1)
 

@@ -44,7 +44,8 @@ class _Scope:
     def __init__(self, tree: ast.AST, outer: _Scope | None = None):
         nodes = list(_own_nodes(tree))
         self.parameters = {n.arg for n in nodes if isinstance(n, ast.arg)}
-        self.apps = set(outer.apps if outer else NAMES) - self.parameters
+        around: t.Collection[str] = outer.apps if outer else NAMES
+        self.apps: set[str] = set(around) - self.parameters
         # what is assigned to app.wsgi_app in the end runs inside the guard
         self.inside = set[str]()
         for node in nodes:

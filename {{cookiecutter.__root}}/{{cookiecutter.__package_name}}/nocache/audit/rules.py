@@ -86,9 +86,9 @@ def _sifted(
     # what a module gives the server may be seen in its source already
     bypasses = {(f.path, f.line) for f in findings if f.id == "NC002"}
     findings += [f for f in server_findings(app) if (f.path, f.line) not in bypasses]
-    for edited, fact in version.edits():
-        where = (short(str(edited)), 1)
-        findings.append(finding("NC011", where, f"'{edited.name}'", fact))
+    for file, fact in version.edits():
+        where = (short(str(file)), 1)
+        findings.append(finding("NC011", where, f"'{file.name}'", fact))
     return silence.sift(findings, notes)
 
 
