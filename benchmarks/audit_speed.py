@@ -75,7 +75,7 @@ def audit_rows() -> t.Iterator[tuple[str, ...]]:
 
 
 def scan_rows() -> t.Iterator[tuple[str, ...]]:
-    source = load_kit().source
+    source = load_kit().audit.source
     for package in ("django", "flask", "werkzeug"):
         __import__(package)
         folder = Path(t.cast("str", sys.modules[package].__file__)).parent

@@ -315,7 +315,7 @@ def test_finding_reads_as_location_fact_and_hint(app: NoCacheFlask) -> None:
     assert str(found) == (
         f"{found.path}:{found.line}: NC001 undeclared-route: 'page' declares no cache"
         " policy.\n    hint: put @nocache on the view, or @cacheable(max_age=...,"
-        " reason=...) if caches may store its answers."
+        " reason=...) if caches may store its responses."
     )
 
 

@@ -182,7 +182,7 @@ def returning_responses(holder: ModuleType | type) -> set[str]:
 
 
 def test_everything_that_makes_a_response_is_known() -> None:
-    holders = [
+    holders: list[ModuleType | type] = [
         flask,
         flask.Flask,
         flask.Blueprint,

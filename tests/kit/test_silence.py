@@ -16,7 +16,7 @@ from nocache.audit.rules import silenced
 STAMP = 'make_response("x").headers["Expires"] = "0"'
 WORKER = 'caches.open("v1").then((cache) => cache.put(url, response));'
 IGNORE = "nocache: ignore"
-Write = Callable[[str, str], None]
+Write = Callable[[str, str], object]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoCacheFlask:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    return lambda name, text: (tmp_path / name).write_text(f"\n{text}\n") and None
+    return lambda name, text: (tmp_path / name).write_text(f"\n{text}\n")
 
 
 def found(app: Flask) -> list[tuple[str, int, str]]:

@@ -52,14 +52,19 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
     :param view: what is registered for a route.
     :param methods: the methods of the route, for those of a view class.
     """
+    if is_plain(view):
+        return []
     views = [view]
     if (view_class := getattr(view, "view_class", None)) is not None:
         names = ["dispatch_request", *(method.lower() for method in methods)]
         views += (inspect.getattr_static(view_class, name, None) for name in names)
         views += _method_decorators(view_class, methods)
-    elif inspect.isfunction(view) and not (view.__closure__ or view.__dict__):
-        return []  # nothing is around it
     return sorted({name for each in views for name in _kept_by(each)})
+
+
+def is_plain(view: t.Any) -> bool:
+    """Return whether a view is a function that went through no decorator."""
+    return inspect.isfunction(view) and not (view.__closure__ or view.__dict__)
 
 
 def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator[t.Any]:
@@ -75,22 +80,23 @@ def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator
 def _kept_by(view: t.Any) -> t.Iterator[str]:
     for function in around(view, wrappers=True):
         inner = function.__func__ if inspect.ismethod(function) else function
-        if inspect.isfunction(inner):
-            code = inner.__code__
-            module, name = inner.__globals__.get("__name__", ""), code.co_qualname
-        else:
-            module, name = type(inner).__module__, type(inner).__qualname__
+        code = inner.__code__ if inspect.isfunction(inner) else None
+        module = (
+            inner.__globals__.get("__name__", "") if code else type(inner).__module__
+        )
         package, _, rest = module.partition(".")
-        library, pattern = LIBRARIES.get(package, ("", ""))
-        rest = f".{rest}:{name}" if rest else f":{name}"
-        if not re.match(pattern, rest):
-            library = ""
-        if not library and all(hasattr(function, mark) for mark in DOGPILE):
-            library = "dogpile.cache"
-        if not library and inspect.isfunction(inner) and _wraps(inner):
-            library = _store(inner, _replays(inner.__code__))
-        if library:
-            yield library
+        if package in LIBRARIES:
+            library, pattern = LIBRARIES[package]
+            name = code.co_qualname if code else type(inner).__qualname__
+            if re.match(pattern, f".{rest}:{name}" if rest else f":{name}"):
+                yield library
+        elif hasattr(function, DOGPILE[0]) and all(
+            hasattr(function, mark) for mark in DOGPILE
+        ):
+            yield "dogpile.cache"
+        elif code and _wraps(inner) and (names := _replays(code)):
+            if library := _store(inner, names):
+                yield library
 
 
 def around(view: t.Any, wrappers: bool = False) -> t.Iterator[t.Any]:
@@ -150,8 +156,6 @@ def _replays(code: t.Any) -> tuple[str, ...]:
 
 def _store(function: t.Any, names: tuple[str, ...]) -> str:
     """Return the library of the cache behind one of the names in a function."""
-    if not names:
-        return ""
     known = inspect.getclosurevars(function)
     for name in names:
         store = {**known.globals, **known.nonlocals}.get(name)

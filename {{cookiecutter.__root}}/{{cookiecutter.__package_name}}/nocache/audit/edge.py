@@ -223,7 +223,7 @@ def _entries(
 def _lasts(
     product: str, path: str, field: str, value: str, prefixes: tuple[str, ...]
 ) -> bool:
-    """Return whether a host keeps what the service answers at a path."""
+    """Return whether a host keeps what the service sends at a path."""
     if not FIELD.fullmatch(field) or "no-store" in value or not LASTING.search(value):
         return False
     if prefixes and path.startswith(prefixes):

@@ -41,7 +41,7 @@ CATALOGUE = {
         "undeclared-route",
         "{subject} declares no cache policy.",
         "put @nocache on the view, or @cacheable(max_age=..., reason=...)"
-        " if caches may store its answers.",
+        " if caches may store its responses.",
     ),
     "NC002": Kind(
         "guard-bypassed",
@@ -82,7 +82,7 @@ CATALOGUE = {
     ),
     "NC009": Kind(
         "server-side-cache",
-        "{subject} is no-store, but {fact} keeps its answers in the server.",
+        "{subject} is no-store, but {fact} keeps its responses in the server.",
         "cache the data that the view reads, not the view.",
     ),
     "NC010": Kind(

@@ -13,6 +13,7 @@ from . import silence
 from . import source
 from . import version
 from .caches import around
+from .caches import is_plain
 from .caches import server_caches
 from .findings import Finding
 from .findings import finding
@@ -113,7 +114,7 @@ def _route_findings(
     for route, view, policy, api, redirect, _ in registrations:
         subject = f"'{route.endpoint}'"
         found: list[tuple[str, str, tuple[str, int] | None]] = []
-        lost = list(_lost(view, route.methods, effective))
+        lost = [] if is_plain(view) else list(_lost(view, route.methods, effective))
         found += (("NC006", fact, place) for fact, place in lost)
         if policy is not None and policy.storable and policy.text != REVALIDATE:
             unsafe = ", ".join(UNSAFE.intersection(route.methods))
@@ -121,8 +122,10 @@ def _route_findings(
                 found.append(("NC003", "", None))
             elif unsafe:
                 found.append(("NC004", unsafe, None))
-        below = [p for p in prefixes if f"{route.rule}/".startswith(f"{p}/")]
-        if below and not api:
+        below = (
+            [] if api else [p for p in prefixes if f"{route.rule}/".startswith(f"{p}/")]
+        )
+        if below:
             found.append(("NC005", f"'{below[0]}'", None))
         elif policy is None and not (api or redirect or lost):
             found.append(("NC001", "", None))
