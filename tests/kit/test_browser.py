@@ -92,6 +92,8 @@ def test_nc013_script(app: NoCacheFlask, script: str) -> None:
         "caches.keys().then((names) => names.forEach((name) => caches.delete(name)))",
         "registerRoute(({request}) => request.destination === 'image', new CacheFirst())",
         "registerRoute(/\\.(?:png|css)$/, new CacheFirst())",
+        "registerRoute(({url}) => url.pathname.endsWith('.png'), new CacheFirst())",
+        "registerRoute(isImage, new CacheFirst())",
         "const said = \"don't\"; // it's {cache: 'force-cache'}\nfetch(url)",
     ],
 )

@@ -28,7 +28,7 @@ class Contents:
     def __init__(self, owners: Owners):
         self.owners = owners
         self.module = owners.module
-        self._asked: set[int] = set()
+        self._known: dict[t.Any, tuple[t.Any, list[t.Any]]] = {}
 
     def keywords(self, call: ast.Call) -> t.Iterator[Pair]:
         """Yield the named arguments of a call, those in an unpacked dict too."""
@@ -40,22 +40,21 @@ class Contents:
 
     def pairs(self, node: Value | None) -> list[Pair]:
         """Return what a dict, a list of pairs or a Headers object may hold."""
-        return list(self._once(node, self._pairs))
+        return self._once("pairs", node, self._pairs)
 
     def texts(self, node: Value | None) -> list[str]:
         """Return the texts that something may be."""
-        return list(self._once(node, self._texts))
+        return self._once("texts", node, self._texts)
 
     def _once(
-        self, node: t.Any, find: t.Callable[[t.Any], t.Iterator[t.Any]]
+        self, what: str, node: t.Any, find: t.Callable[[t.Any], t.Iterator[t.Any]]
     ) -> list[t.Any]:
-        if id(node) in self._asked:
-            return []  # a name that is bound to itself
-        self._asked.add(id(node))
-        try:
-            return list(find(node))
-        finally:
-            self._asked.discard(id(node))
+        key = what, id(node)
+        if key not in self._known:
+            # nothing, for a name that is bound to itself; with the node, which lends its id
+            self._known[key] = node, []
+            self._known[key] = node, list(dict.fromkeys(find(node)))
+        return self._known[key][1]
 
     def _pairs(self, node: Value | None) -> t.Iterator[Pair]:
         for part in self._parts(node):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import typing as t
 
 from .scopes import Element
 from .scopes import Function
@@ -29,7 +28,8 @@ class Owners:
 
     def __init__(self, module: Module):
         self.module = module
-        self._asked: set[t.Any] = set()
+        self._kinds: dict[int, tuple[Value, str]] = {}
+        self._roles: dict[tuple[Function, frozenset[str]], bool] = {}
         imported = [
             f"{source}." for source in map(self._source, module.nodes) if source
         ]
@@ -40,13 +40,13 @@ class Owners:
 
     def kind(self, node: Value | None) -> str:
         """Return whether something is a response, its headers or its cache control."""
-        if node is None or id(node) in self._asked:
-            return ""  # a name that is bound to itself
-        self._asked.add(id(node))
-        try:
-            return self._kind(node)
-        finally:
-            self._asked.discard(id(node))
+        if node is None:
+            return ""
+        if id(node) not in self._kinds:
+            # nothing, for a name that is bound to itself; with the node, which lends its id
+            self._kinds[id(node)] = node, ""
+            self._kinds[id(node)] = node, self._kind(node)
+        return self._kinds[id(node)][1]
 
     def _kind(self, node: Value) -> str:
         match node:
@@ -150,11 +150,16 @@ class Owners:
         bases = [name_of(base) for base in klass.bases] if klass else []
         if any(base.endswith(("View", "Resource")) for base in bases):
             return getattr(function, "name", "") in METHODS
-        return self._registered(function, ROUTES)
+        return self._is_registered(function, ROUTES)
 
     def is_hook(self, function: Function) -> bool:
         """Return whether a function is called with responses."""
-        return self._registered(function, HOOKS)
+        return self._is_registered(function, HOOKS)
+
+    def _is_registered(self, function: Function, by: frozenset[str]) -> bool:
+        if (function, by) not in self._roles:
+            self._roles[function, by] = self._registered(function, by)
+        return self._roles[function, by]
 
     def _registered(self, function: Function, by: frozenset[str]) -> bool:
         decorators = getattr(function, "decorator_list", [])
@@ -209,7 +214,7 @@ class Owners:
             return known
         if parameter.arg not in NAMES or self._alien():
             return ""
-        if self._registered(function, SIGNALS):
+        if self._is_registered(function, SIGNALS):
             return RESPONSE
         if klass is not None:
             # those of other frameworks have the request as well

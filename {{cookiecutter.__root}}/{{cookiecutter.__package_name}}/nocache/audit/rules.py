@@ -103,7 +103,10 @@ def python_files(app: Flask) -> t.Iterator[str]:
 
 def other_files(app: Flask) -> t.Iterator[str]:
     """Yield the templates, scripts and configurations of the project."""
-    yield from filter(source.is_read, source.below(str(project_root(app))))
+    root, own = project_root(app), Path(app.root_path)
+    # an installed app has no project: the working directory may be anybody's
+    folder = root if own == root or root in own.parents else own
+    yield from filter(source.is_read, source.below(str(folder)))
 
 
 def _route_findings(

@@ -41,6 +41,7 @@ class Module:
         self.calls = _lists()
         self._bound: dict[t.Any, list[Bound]] = collections.defaultdict(list)
         self._parents: dict[ast.AST, ast.AST] = {}
+        self._scopes: dict[ast.AST, ast.AST] = {}
         self._suites: dict[ast.AST, Suite] = {}
         for node in self.nodes:
             for field, value in ast.iter_fields(node):
@@ -54,6 +55,11 @@ class Module:
 
     def scope(self, node: ast.AST) -> ast.AST:
         """Return the module, class or function in which a node is evaluated."""
+        if node not in self._scopes:
+            self._scopes[node] = self._scope(node)
+        return self._scopes[node]
+
+    def _scope(self, node: ast.AST) -> ast.AST:
         for inner, outer in self.around(node):
             if isinstance(outer, ast.Module):
                 return outer
