@@ -242,7 +242,8 @@ class _Script:
         opened = next(around, None)
         near = self.tokens if opened is None else self.tokens[opened:index]
         if opened is not None and self._words(opened, 1, 2)[1:] == [","]:
-            return True  # by a function with a name, which may look at anything
+            if self.tokens[opened + 1].kind == "word":
+                return True  # by a function with a name, which may look at anything
         for place, (kind, text, _) in enumerate(near):
             routed = opened is not None or self._words(place, -1, 2)[1:] in TESTS
             if kind == "word" and text == "destination":
