@@ -66,6 +66,16 @@ def test_corpus_has_every_kind() -> None:
     assert kinds(corpus("harmless")) >= set(HARMLESS.split())
 
 
+@pytest.mark.parametrize("form", corpus("harmful"))
+def test_form_is_found(form: str) -> None:
+    assert found(corpus("harmful")[form])
+
+
+@pytest.mark.parametrize("form", corpus("harmless"))
+def test_form_is_left_alone(form: str) -> None:
+    assert found(corpus("harmless")[form]) == []
+
+
 def test_precision_and_recall() -> None:
     missed = [form for form, text in corpus("harmful").items() if not found(text)]
     false = {form: f for form, text in corpus("harmless").items() if (f := found(text))}
