@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.util import module_from_spec
+from importlib.util import spec_from_file_location
 
 import pytest
 from conftest import Bake
+from conftest import KIT
 from conftest import Project
 from conftest import QUESTIONS
 from conftest import ROOT
 
 PRODUCTS = """
     nginx, Varnish, Squid, Apache httpd, HAProxy, Envoy, Traefik, Cloudflare, Fastly,
-    CloudFront, Akamai, Google Cloud CDN, Azure Front Door, Vercel, Netlify
+    CloudFront, Akamai, Google Cloud CDN, Azure Front Door, Vercel, Netlify,
+    Firebase Hosting
 """
 # what make proof runs, and what in a guide shows that it is the setting that ran
 PROVEN = {
@@ -43,6 +48,17 @@ def guides(baked: Project) -> dict[str, list[str]]:
     return found
 
 
+@pytest.fixture(scope="session")
+def settings() -> set[tuple[str, str]]:
+    """The products and settings of the kit's own table, read as it is."""
+    spec = spec_from_file_location("edge_settings", KIT / "audit" / "edge_settings.py")
+    assert spec is not None and spec.loader is not None
+    table = sys.modules["edge_settings"] = module_from_spec(spec)
+    spec.loader.exec_module(table)
+    listed = {(setting.product, setting.text) for setting in table.SETTINGS}
+    return listed | set(table.HOSTS.values())
+
+
 def test_every_product_has_a_guide(guides: dict[str, list[str]]) -> None:
     assert list(guides) == [name.strip() for name in PRODUCTS.split(",")]
 
@@ -64,6 +80,33 @@ def test_every_statement_about_a_product_has_a_source(
     for items in guides.values():
         for line in items[0].strip().splitlines():
             assert SOURCE.search(line) or line.strip().startswith(measured), line
+
+
+def test_guide_and_audit_have_the_same_settings(
+    guides: dict[str, list[str]], settings: set[tuple[str, str]]
+) -> None:
+    assert {product for product, _ in settings} == guides.keys()
+    for product, setting in settings:
+        assert setting in guides[product][0], product
+
+
+def test_every_setting_that_defeats_by_name_is_known_to_the_audit(
+    guides: dict[str, list[str]], settings: set[tuple[str, str]]
+) -> None:
+    """What stands in code as the setting, but for what belongs to it or is no setting."""
+    known = " ".join(setting for _, setting in settings)
+    for name, (defeated, *_) in guides.items():
+        for code in re.findall(r"[Dd]efeated by (?:a |an )?`([^`]+)`", defeated):
+            assert code in known or any(s in code for p, s in settings if p == name), (
+                code
+            )
+
+
+def test_service_has_none_of_the_settings(baked: Project) -> None:
+    audit = baked.run("python", "-m", "flask", "nocache", "audit")
+
+    assert "NC014" not in audit.stdout
+    assert audit.returncode == 0, audit.stdout
 
 
 def test_what_the_proof_runs_is_what_the_guide_says(

@@ -83,6 +83,46 @@ MISTAKES = {
         "NC009",
         '@bp.get("/sizes")',
     ),
+    "header-in-a-tuple": Mistake(
+        "pages.py",
+        '\n\nLASTING = {"Cache-Control": "max-age=60"}\n\n\n@bp.get("/about")\n@nocache\n'
+        "def about() -> tuple[str, int, dict[str, str]]:\n"
+        '    return "about", 200, LASTING\n',
+        "NC007",
+        "LASTING = ",
+    ),
+    "comment-without-a-reason": Mistake(
+        "pages.py",
+        "\n\nLIMIT = 3  # nocache: ignore NC007\n",
+        "NC006",
+        "LIMIT = 3",
+    ),
+    "server-side-cache-of-a-method": Mistake(
+        "pages.py",
+        "\n\nclass About(MethodView):\n    decorators = [nocache]\n\n    @cache\n"
+        '    def get(self) -> str:\n        return "about"\n\n\n'
+        'bp.add_url_rule("/about", view_func=About.as_view("about"))\n',
+        "NC009",
+        "    @cache",
+    ),
+    "copy-of-the-browser": Mistake(
+        "static/items.js",
+        '\nfetch(url, { cache: "force-cache" });\n',
+        "NC013",
+        "fetch(url, {",
+    ),
+    "preload-of-the-api": Mistake(
+        "templates/base.html",
+        """<link rel="preload" as="fetch" href="{{ url_for('api.list_items') }}">\n""",
+        "NC013",
+        '<link rel="preload"',
+    ),
+    "edge-ignores-headers": Mistake(
+        "../deploy/nginx.conf",
+        "proxy_ignore_headers Cache-Control Expires;\n",
+        "NC014",
+        "proxy_ignore_headers",
+    ),
     "kit-edited": Mistake(
         "nocache/audit/probe.py",
         "\n# faster\n",
@@ -107,6 +147,7 @@ from functools import cache
 
 from flask import request
 from flask import Response
+from flask.views import MethodView
 from werkzeug.middleware.proxy_fix import ProxyFix
 """
 GIT = {

@@ -192,57 +192,13 @@ def test_nc006_kept_by_a_wrapper_noop(app: NoCacheFlask) -> None:
     assert ids(app) == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        'response.headers["Cache-Control"] = "public"',
-        'response.headers["cache-control"] = "public"',
-        'resp.headers["CDN-Cache-Control"] = "max-age=60"',
-        'headers["Surrogate-Control"] = "max-age=60"',
-        'response.headers.set("Expires", "0")',
-        'response.headers.add("X-Accel-Expires", "60")',
-        'response.headers.setdefault("Pragma", "public")',
-        'response.headers.update({"Cache-Control": "public"})',
-        'response.headers.extend([("Edge-Control", "cache-maxage=60")])',
-        'headers = {"Cache-Control": "public"}',
-        'response = Response("x", headers={"Cache-Control": "public"})',
-        'response = make_response("x", 200, {"Cache-Control": "public"})',
-        'def view(): return "x", 200, {"Cache-Control": "public"}',
-        "response.cache_control.max_age = 60",
-        "response.cache_control.public = True",
-        "response.expires = soon",
-        "response.make_conditional(request)",
-        "response.add_etag()",
-        'send_file("x.csv", max_age=60)',
-        'send_from_directory("x", "y", max_age=60)',
-    ],
-)
-def test_nc007_written_by_hand(app: NoCacheFlask, project: Path, line: str) -> None:
-    (project / "views.py").write_text(f"\n{line}\n")
+# what is by hand and what is not: test_handwritten.py
+def test_nc007_written_by_hand(app: NoCacheFlask, project: Path) -> None:
+    (project / "views.py").write_text('\nmake_response("x").headers["Expires"] = "0"\n')
 
     (found,) = [f for f in audit_app(app) if f.id != "NC010"]
 
     assert (found.id, found.path, found.line) == ("NC007", "views.py", 2)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'requests.get(url, headers={"Cache-Control": "no-cache"})',
-        'request.headers.get("Cache-Control")',
-        "if request.cache_control.no_cache: refresh()",
-        'send_file("x.csv")',
-        'form["Expires"] = "tomorrow"',
-        "token.expires = soon",
-        '"Cache-Control: public"  # a text',
-        'response.headers["Vary"] = "Cookie"',
-        "max_age = 60",
-    ],
-)
-def test_nc007_noop(app: NoCacheFlask, project: Path, line: str) -> None:
-    (project / "views.py").write_text(f"{line}\n")
-
-    assert ids(app) == []
 
 
 @pytest.mark.parametrize("folder", ["tests", ".venv", "node_modules", "env"])
@@ -359,7 +315,7 @@ def test_finding_reads_as_location_fact_and_hint(app: NoCacheFlask) -> None:
     assert str(found) == (
         f"{found.path}:{found.line}: NC001 undeclared-route: 'page' declares no cache"
         " policy.\n    hint: put @nocache on the view, or @cacheable(max_age=...,"
-        " reason=...) if caches may store its answers."
+        " reason=...) if caches may store its responses."
     )
 
 
@@ -377,6 +333,8 @@ def test_catalogue_keeps_every_id() -> None:
         "NC010": "policy-file-stale",
         "NC011": "kit-edited",
         "NC012": "depends-on-unkeyed-input",
+        "NC013": "browser-keeps-a-copy",
+        "NC014": "edge-ignores-headers",
         "NC015": "cache-deception",
     }
 

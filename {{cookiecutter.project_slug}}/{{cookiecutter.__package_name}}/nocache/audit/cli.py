@@ -20,6 +20,8 @@ from .probe import probe
 from .routes import Request
 from .routes import routes
 from .rules import audit_app
+from .rules import silenced
+from .rules import unregistered
 from .server import import_entry_points
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
@@ -78,6 +80,13 @@ def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
     """Report what is declared wrongly; exit 1 if anything is."""
     app = info.load_app()
     import_entry_points(app)
+    if missing := unregistered(app):
+        (file, line), count = missing[0], len(missing)
+        click.echo(
+            f"warning: {count} routes of the source are not in this app, the first in"
+            f" {file}:{line}. Name what registers them: flask --app 'module:create_app'.",
+            err=True,
+        )
     findings = audit_app(app)
     _write(formats.AUDIT[form](findings, app.name), output)
     if findings:
@@ -88,7 +97,8 @@ def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
 @pass_script_info
 def accept(info: ScriptInfo) -> None:
     """Write the exceptions to cache-policy.txt: what a cache may store."""
-    click.echo(f"Wrote {write_policy_file(info.load_app())}.")
+    app = info.load_app()
+    click.echo(f"Wrote {write_policy_file(app, silenced(app))}.")
 
 
 class Unreachable(click.ClickException):

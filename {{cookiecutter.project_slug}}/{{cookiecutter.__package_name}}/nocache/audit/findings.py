@@ -41,7 +41,7 @@ CATALOGUE = {
         "undeclared-route",
         "{subject} declares no cache policy.",
         "put @nocache on the view, or @cacheable(max_age=..., reason=...)"
-        " if caches may store its answers.",
+        " if caches may store its responses.",
     ),
     "NC002": Kind(
         "guard-bypassed",
@@ -82,7 +82,7 @@ CATALOGUE = {
     ),
     "NC009": Kind(
         "server-side-cache",
-        "{subject} is no-store, but {fact} keeps its answers in the server.",
+        "{subject} is no-store, but {fact} keeps its responses in the server.",
         "cache the data that the view reads, not the view.",
     ),
     "NC010": Kind(
@@ -101,6 +101,16 @@ CATALOGUE = {
         "name the field in Vary, or declare the view @nocache; take the host of a URL"
         " from the configuration.",
     ),
+    "NC013": Kind(
+        "browser-keeps-a-copy",
+        "{subject} {fact}, whatever the headers say.",
+        "let the browser fetch it plainly, when it is used.",
+    ),
+    "NC014": Kind(
+        "edge-ignores-headers",
+        "{subject} lets {fact} keep responses against their headers.",
+        "remove it for the service's paths; docs/edge.md has what to set instead.",
+    ),
     "NC015": Kind(
         "cache-deception",
         "{subject} is stored under names like those of static files: {fact}.",
@@ -111,7 +121,7 @@ CATALOGUE = {
 
 
 def finding(
-    id: str, where: tuple[str, int], subject: object, fact: str = ""
+    id: str, where: tuple[str, int], subject: object, fact: str = "", hint: str = ""
 ) -> Finding:
     """Return the finding that the catalogue words for `subject`.
 
@@ -119,6 +129,8 @@ def finding(
     :param where: the file and the line.
     :param subject: what it is about.
     :param fact: what the wording still needs.
+    :param hint: another move than the catalogue's, where that one does not help.
     """
-    name, message, hint = CATALOGUE[id]
-    return Finding(*where, id, name, message.format(subject=subject, fact=fact), hint)
+    name, message, move = CATALOGUE[id]
+    message = message.format(subject=subject, fact=fact)
+    return Finding(*where, id, name, message, hint or move)

@@ -1,35 +1,42 @@
 from __future__ import annotations
 
-import contextlib
-import inspect
+import itertools
 import typing as t
 from pathlib import Path
 
+from ..declare import nocache
 from ..declare import policy_of
 from ..declare import TRACES
 from ..policy import REVALIDATE
+from . import libraries
+from . import silence
 from . import source
 from . import version
+from .caches import around
+from .caches import is_plain
+from .caches import server_caches
 from .findings import Finding
 from .findings import finding
 from .policy_file import policy_file_findings
 from .policy_file import project_root
 from .routes import code_location
 from .routes import Registration
+from .routes import routes
 from .routes import short
 from .routes import survey
 from .server import server_findings
+from .silence import Silenced
+from .urls import urls
 
 if t.TYPE_CHECKING:
     from flask import Flask
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# what the decorators of caches leave on a function
-SERVER_CACHES = {
-    "cache_info": "functools.lru_cache",
-    "make_cache_key": "Flask-Caching",
-    "delete_memoized": "Flask-Caching",
-}
+# where Flask keeps the views, whoever registered them
+BY_ENDPOINT = (
+    "declare it where the app is made:"
+    " app.view_functions[{0!r}] = nocache(app.view_functions[{0!r}])."
+)
 
 
 def audit_app(app: Flask) -> list[Finding]:
@@ -38,63 +45,117 @@ def audit_app(app: Flask) -> list[Finding]:
     Reads the routes and the source, and never calls a view.
     """
     registrations = list(survey(app))
-    findings = list(_route_findings(app, registrations))
-    for path, line, id, subject, fact in source.scan(source_files(app)):
-        findings.append(finding(id, (short(path), line), subject, fact))
+    findings, exceptions = _sifted(app, registrations)
+    faulty = {(f.path, f.line) for f in findings}
+    table = [registration.route for registration in registrations]
+    lines = map(str, exceptions)
+    findings += policy_file_findings(app, table, faulty, lines)
+    return sorted(set(findings))
+
+
+def silenced(app: Flask) -> list[str]:
+    """Return a line for each finding that is silenced, with its reason."""
+    return sorted({str(one) for one in _sifted(app, list(survey(app)))[1]})
+
+
+def unregistered(app: Flask) -> list[tuple[str, int]]:
+    """Return where the source declares routes that the app has not, if most are missing."""
+    places = {route.place for route in routes(app)}
+    declared = [
+        (short(path), line)
+        for path in python_files(app)
+        for line in source.declared_routes(source.read(path))
+    ]
+    missing = [place for place in declared if place not in places]
+    return missing if len(missing) * 2 > len(declared) else []
+
+
+def _sifted(
+    app: Flask, registrations: list[Registration]
+) -> tuple[list[Finding], list[Silenced]]:
+    """Return what is found, without what is silenced, and that."""
+    sources = {path: source.read(path) for path in python_files(app)}
+    findings = list(_route_findings(app, registrations, sources))
+    notes: list[silence.Note] = []
+    prefixes = (f"{p}/" for p in app.extensions.get("nocache", ()) if p)
+    outline = source.Outline(urls(app), tuple(prefixes))
+    others = ((path, source.read(path)) for path in other_files(app))
+    for path, text in itertools.chain(sources.items(), others):
+        for line, id, subject, fact in source.spot(path, text, outline):
+            findings.append(finding(id, (short(path), line), subject, fact))
+        notes += silence.notes(short(path), text)
     # what a module gives the server may be seen in its source already
     bypasses = {(f.path, f.line) for f in findings if f.id == "NC002"}
     findings += [f for f in server_findings(app) if (f.path, f.line) not in bypasses]
     for file, fact in version.edits():
         where = (short(str(file)), 1)
         findings.append(finding("NC011", where, f"'{file.name}'", fact))
-    faulty = {(f.path, f.line) for f in findings}
-    table = [registration.route for registration in registrations]
-    findings += policy_file_findings(app, table, faulty)
-    return sorted(set(findings))
+    return silence.sift(findings, notes)
 
 
-def source_files(app: Flask) -> t.Iterator[str]:
+def python_files(app: Flask) -> t.Iterator[str]:
     """Yield the app's own Python files: below its folder, and the modules beside it."""
     root = project_root(app)
     if Path(app.root_path) != root:
         yield from map(str, sorted(root.glob("*.py")))
-    yield from source.below(app.root_path)
+    yield from (path for path in source.below(app.root_path) if path.endswith(".py"))
+
+
+def other_files(app: Flask) -> t.Iterator[str]:
+    """Yield the templates, scripts and configurations of the project."""
+    root, own = project_root(app), Path(app.root_path)
+    # an installed app has no project: the working directory may be anybody's
+    folder = root if own == root or root in own.parents else own
+    yield from filter(source.is_read, source.below(str(folder)))
 
 
 def _route_findings(
-    app: Flask, registrations: list[Registration]
+    app: Flask, registrations: list[Registration], sources: t.Mapping[str, str]
 ) -> t.Iterator[Finding]:
     effective = {id(registration.policy) for registration in registrations}
     prefixes = sorted(filter(None, app.extensions.get("nocache", ())))
     for route, view, policy, api, redirect, _ in registrations:
-        where, subject = route.place, f"'{route.endpoint}'"
-        inside = list(_inside(view))
-        lost = list(_lost(view, inside, route.methods, effective))
-        for fact, place in lost:
-            yield finding("NC006", place or where, subject, fact)
+        subject = f"'{route.endpoint}'"
+        found: list[tuple[str, str, tuple[str, int] | None]] = []
+        lost = [] if is_plain(view) else list(_lost(view, route.methods, effective))
+        found += (("NC006", fact, place) for fact, place in lost)
         if policy is not None and policy.storable and policy.text != REVALIDATE:
             unsafe = ", ".join(UNSAFE.intersection(route.methods))
             if api:
-                yield finding("NC003", where, subject)
+                found.append(("NC003", "", None))
             elif unsafe:
-                yield finding("NC004", where, subject, unsafe)
-        below = [p for p in prefixes if f"{route.rule}/".startswith(f"{p}/")]
-        if below and not api:
-            yield finding("NC005", where, subject, f"'{below[0]}'")
+                found.append(("NC004", unsafe, None))
+        below = (
+            [] if api else [p for p in prefixes if f"{route.rule}/".startswith(f"{p}/")]
+        )
+        if below:
+            found.append(("NC005", f"'{below[0]}'", None))
         elif policy is None and not (api or redirect or lost):
-            yield finding("NC001", where, subject)
+            found.append(("NC001", "", None))
         if api or policy is None or not policy.storable:
-            for fact in _server_caches(inside):
-                yield finding("NC009", where, subject, fact)
+            for fact in server_caches(view, route.methods):
+                found.append(("NC009", fact, None))
+        where: tuple[str, int] | None = route.place
+        package = libraries.library_of(app, view) if found else ""
+        if package:
+            where = libraries.registered_at(app, package, sources)
+        for id_, fact, place in found:
+            hint = ""
+            if package and id_ == "NC001":
+                if where is None or libraries.declares(app, view, nocache):
+                    continue  # or there is no line of the app's that could be mended
+                hint = BY_ENDPOINT.format(route.endpoint)
+            yield finding(id_, place or where or route.place, subject, fact, hint)
 
 
 def _lost(
-    view: t.Any, inside: list[t.Any], methods: t.Iterable[str], effective: set[int]
+    view: t.Any, methods: t.Iterable[str], effective: set[int]
 ) -> t.Iterator[tuple[str, tuple[str, int] | None]]:
     """Yield what was declared for a view but does not reach the route."""
-    for function in inside:
+    for function in around(view):
         for policy in getattr(function, TRACES, ()):
-            if id(policy) not in effective:
+            # nobody declared what Flask serves from static folders
+            if id(policy) not in effective and policy.text != REVALIDATE:
                 fact = "has a @cacheable without effect, above its route or lost in a decorator"
                 yield fact, code_location(function)
     if (view_class := getattr(view, "view_class", None)) is not None:
@@ -105,33 +166,3 @@ def _lost(
                     "has a cache policy without effect, on a method of its class",
                     code_location(function),
                 )
-
-
-def _inside(view: t.Any) -> t.Iterator[t.Any]:
-    """Yield a view and the functions it wraps, through closures where need be."""
-    seen: set[int] = set()
-    todo = [view]
-    while todo and len(seen) < 20:
-        function = todo.pop()
-        if id(function) in seen:
-            continue
-        seen.add(id(function))
-        yield function
-        if (wrapped := getattr(function, "__wrapped__", None)) is not None:
-            todo.append(wrapped)
-            continue
-        for cell in getattr(function, "__closure__", None) or ():
-            with contextlib.suppress(ValueError):  # a cell not filled yet
-                if inspect.isfunction(cell.cell_contents):
-                    todo.append(cell.cell_contents)
-
-
-def _server_caches(inside: list[t.Any]) -> list[str]:
-    return sorted(
-        {
-            name
-            for mark, name in SERVER_CACHES.items()
-            for function in inside
-            if hasattr(function, mark)
-        }
-    )
