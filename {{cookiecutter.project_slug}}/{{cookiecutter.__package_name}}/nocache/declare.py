@@ -3,23 +3,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 import typing as t
 from copy import copy
 
 from flask import after_this_request
-from flask import Blueprint
 from flask import Request
 from flask import request
 from flask import Response
-from flask.sansio.app import App
-from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
 
+from .blueprint import on_api
 from .guard import current
 from .guard import Exchange
+from .policy import field_names
 from .policy import MAX_AGE
 from .policy import NOCACHE
 from .policy import NOCACHE_ETAG
+from .policy import PERSONAL
 from .policy import Policy
 from .policy import pop_conditions
 from .policy import SAFE
@@ -31,30 +32,8 @@ View = t.Callable[P, R]
 MISSING: t.Any = object()
 POLICY = "_nocache_policy"
 TRACES = "_nocache_traces"
-
-
-class ApiBlueprint(Blueprint):
-    """A blueprint whose answers no cache may store, whatever its views declare."""
-
-    def register(self, app: App, options: dict[str, t.Any]) -> None:
-        """Register as any blueprint does.
-
-        :raises RuntimeError: if no guard would enforce the promise on `app`.
-        """
-        if "nocache" not in app.extensions:
-            raise RuntimeError(
-                f"ApiBlueprint {self.name!r} cannot be registered on {app.name!r}:"
-                " nothing would enforce no-store there. Create the app with"
-                " NoCacheFlask(__name__) instead of Flask(__name__)."
-            )
-        super().register(app, options)
-
-    def make_setup_state(
-        self, app: App, options: dict[str, t.Any], first_registration: bool = False
-    ) -> BlueprintSetupState:
-        state = super().make_setup_state(app, options, first_registration)
-        app.extensions["nocache"].add((state.url_prefix or "").rstrip("/"))
-        return state
+# the name of a field, RFC 9110 5.6.2
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @t.overload
@@ -81,48 +60,82 @@ def nocache(view: t.Any = MISSING, /, *, etag: bool = False) -> t.Any:
 
 
 def cacheable(
-    *, max_age: int, public: bool = False, reason: str
+    *,
+    max_age: int,
+    public: bool = False,
+    shared_max_age: int | None = None,
+    immutable: bool = False,
+    vary: t.Sequence[str] = (),
+    reason: str,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Declare that caches may store the responses of a view.
 
     Only what the view itself returned to GET or HEAD is stored, with status 200, 203,
-    206 or 304; a public response only without credentials and cookies.
+    206 or 304; a public response only without credentials and cookies. A declaration
+    may be kept in a variable and put on several views.
 
     :param max_age: seconds for which a stored response is fresh; 0 means that it has to
         be revalidated each time, RFC 9111 5.2.2.4.
     :param public: whether shared caches may store it, not only the client's own.
+    :param shared_max_age: seconds for which shared caches take it for fresh, in place
+        of `max_age`, RFC 9111 5.2.2.10.
+    :param immutable: whether a client need not even revalidate it on a reload while it
+        is fresh, RFC 8246.
+    :param vary: names of the request fields that the response depends on, added to the
+        Vary that the view sets, RFC 9110 12.5.5.
     :param reason: why a stale response does no harm, for the reviewer.
     :raises TypeError: if an argument or what is decorated has the wrong type.
-    :raises ValueError: if an argument is out of range or the reason blank.
+    :raises ValueError: if an argument is out of range, contradicts another one, or the
+        reason is blank.
     """
-    if not isinstance(max_age, int) or isinstance(max_age, bool):
-        raise TypeError(f"cacheable: max_age must be an int, got {max_age!r}.")
-    if not 0 <= max_age <= MAX_AGE:
-        raise ValueError(f"cacheable: max_age must be 0 to {MAX_AGE}, got {max_age}.")
-    if not isinstance(public, bool):
-        raise TypeError(f"cacheable: public must be a bool, got {public!r}.")
+    _require_seconds("max_age", max_age)
+    for name, value in (("public", public), ("immutable", immutable)):
+        if not isinstance(value, bool):
+            raise TypeError(f"cacheable: {name} must be a bool, got {value!r}.")
+    if shared_max_age is not None:
+        _require_seconds("shared_max_age", shared_max_age)
+        if not public:
+            raise ValueError("cacheable: shared_max_age needs public=True.")
+    if immutable and not max_age:
+        raise ValueError("cacheable: immutable needs a max_age above 0.")
+    _require_names(vary, public)
     if not isinstance(reason, str):
         raise TypeError(f"cacheable: reason must be a str, got {reason!r}.")
     if not reason.strip():
         raise ValueError("cacheable: reason must not be blank.")
-    scope = "public" if public else "private"
-    fresh = f"max-age={max_age}" if max_age else "no-cache, max-age=0"
-    return declare_cacheable(f"{scope}, {fresh}", " ".join(reason.split()))
+    directives = ["public" if public else "private", f"max-age={max_age}"]
+    if not max_age:
+        # no-cache would hold for shared caches as well, RFC 9111 5.2.2.2, 5.2.2.4
+        if shared_max_age:
+            directives.append("must-revalidate")
+        else:
+            directives.insert(1, "no-cache")
+    if shared_max_age is not None:
+        directives.append(f"s-maxage={shared_max_age}")
+    if immutable:
+        directives.append("immutable")
+    return declare_cacheable(
+        ", ".join(directives), " ".join(reason.split()), vary=field_names(*vary)
+    )
 
 
 def declare_cacheable(
-    text: str, reason: str, private: Policy | None = None
+    text: str,
+    reason: str,
+    private: Policy | None = None,
+    vary: t.Sequence[str] = (),
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Return what declares a view with this Cache-Control, each with a policy of its own.
 
     :param text: the Cache-Control.
     :param reason: why a stale response does no harm.
     :param private: what holds where a public response is not allowed.
+    :param vary: the request fields that a response depends on.
     """
 
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("cacheable", view)
-        policy = Policy(text, reason, private=private)
+        policy = Policy(text, reason, private=private, vary=vary)
         wrapper = _wrap(view, functools.partial(_enter, policy), policy)
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
@@ -142,9 +155,32 @@ def policy_of(view: object) -> Policy | None:
     return policy if isinstance(policy, Policy) else None
 
 
-def on_api(app: App, blueprints: t.Iterable[str]) -> bool:
-    """Return whether one of the blueprints of an endpoint is an ApiBlueprint."""
-    return any(isinstance(app.blueprints.get(b), ApiBlueprint) for b in blueprints)
+def _require_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"cacheable: {name} must be an int, got {value!r}.")
+    if not 0 <= value <= MAX_AGE:
+        raise ValueError(f"cacheable: {name} must be 0 to {MAX_AGE}, got {value}.")
+
+
+def _require_names(vary: object, public: bool) -> None:
+    if not isinstance(vary, (tuple, list)):
+        raise TypeError(
+            f"cacheable: vary must be a tuple or list of field names, got {vary!r}."
+        )
+    for name in vary:
+        if not isinstance(name, str):
+            raise TypeError(f"cacheable: vary must hold str, got {name!r}.")
+        if name == "*":
+            raise ValueError(
+                "cacheable: vary must not be '*': nothing would be reused."
+            )
+        if not TOKEN.fullmatch(name):
+            raise ValueError(f"cacheable: vary must hold field names, got {name!r}.")
+        if public and name.lower() in PERSONAL:
+            raise ValueError(
+                f"cacheable: vary must not hold {name!r} with public=True: such a"
+                " response is not the same for everybody."
+            )
 
 
 def _require_view(decorator: str, view: object) -> None:

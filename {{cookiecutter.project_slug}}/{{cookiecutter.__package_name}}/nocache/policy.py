@@ -99,6 +99,7 @@ class Policy:
     :param reason: why a stored response does no harm.
     :param keeps: the validators that a no-store policy leaves.
     :param private: what holds where this public policy does not.
+    :param vary: the request fields that a response depends on, RFC 9110 12.5.5.
     """
 
     __slots__ = (
@@ -110,6 +111,7 @@ class Policy:
         "removes",
         "storable",
         "text",
+        "vary",
     )
 
     def __init__(
@@ -118,16 +120,23 @@ class Policy:
         reason: str = "",
         keeps: t.Iterable[str] = (),
         private: Policy | None = None,
+        vary: t.Sequence[str] = (),
     ):
         self.text = text
         self.reason = reason
         self.private = private
         self.storable = text != "no-store"
         self.public = self.storable and not text.startswith("private")
+        self.vary = vary
         self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
+        if vary:
+            self.fields.append(("Vary", ", ".join(vary)))
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
         # spellings that were seen to stay
         self.harmless = set[str]()
+
+    def __str__(self) -> str:
+        return f"{self.text}; Vary: {', '.join(self.vary)}" if self.vary else self.text
 
     def replace(self, headers: Fields) -> Fields:
         """Return a new list in which this policy replaces all that a cache reads.
@@ -135,16 +144,24 @@ class Policy:
         :param headers: names and values as the app wrote them.
         """
         kept: Fields = []
-        examined = EXAMINED if self.public else ()
+        vary: list[str] = []
+        examined = EXAMINED if self.public or self.vary else ()
         for field in headers:
             name = field[0]
             if name not in self.harmless:
                 if NAMES[name] in self.removes:
                     continue
+                if self.vary and NAMES[name] == "vary":
+                    vary.append(field[1])
+                    continue
                 # no more than the names that are kept, because an app may make some up
                 if name in NAMES and NAMES[name] not in examined:
                     self.harmless.add(name)
             kept.append(field)
+        if vary:
+            # in one line: of several, nginx before 1.23 heeds the last alone
+            names = field_names(*vary, *self.vary)
+            return [*kept, self.fields[0], ("Vary", ", ".join(names))]
         return [*kept, *self.fields]
 
     def disclosure(self, headers: Fields) -> str:
@@ -179,6 +196,19 @@ class Policy:
 
 NOCACHE = Policy("no-store")
 NOCACHE_ETAG = Policy("no-store", keeps={"etag"})
+
+
+def field_names(*values: str) -> list[str]:
+    """Return the names in some values of Vary, each once, RFC 9110 12.5.5.
+
+    :param values: lists with commas.
+    """
+    names: dict[str, str] = {}
+    for value in values:
+        for part in value.split(","):
+            if name := part.strip():
+                names.setdefault(name.lower(), name)
+    return list(names.values())
 
 
 def refusal(method: str, status: str) -> str:

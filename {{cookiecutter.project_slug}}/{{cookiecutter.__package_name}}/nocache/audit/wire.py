@@ -91,7 +91,7 @@ def storable(
     :param method: the request's method.
     :param status: the answer's status code.
     :param headers: names and values of the answer.
-    :param policy: ``no-store``, or the Cache-Control that is declared.
+    :param policy: that of the :class:`Route`.
     """
     fields, cookies = [], False
     for name, value in headers:
@@ -102,10 +102,11 @@ def storable(
     # a cache on the way adds Age, as it should
     beside = VALIDATORS | {"age"}
     governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
+    cache_control = policy.partition(";")[0]
     # static files leave as private where a public response is not allowed
     declared = policy not in NOT_STORED and governing in (
-        [("cache-control", policy)],
-        [("cache-control", f"private, {policy}")],
+        [("cache-control", cache_control)],
+        [("cache-control", f"private, {cache_control}")],
     )
     private = governing and governing[0][1].startswith("private")
     if declared and method in SAFE and str(status) in STORABLE:
