@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import re
 import typing as t
 from copy import copy
 
@@ -13,14 +12,18 @@ from flask import request
 from flask import Response
 from werkzeug.datastructures import Headers
 
+from .arguments import cache_control
+from .arguments import require_names
+from .arguments import require_seconds
 from .blueprint import on_api
+from .conditional import asks
+from .conditional import not_modified
+from .conditional import Tag
 from .guard import current
 from .guard import Exchange
 from .policy import field_names
-from .policy import MAX_AGE
 from .policy import NOCACHE
 from .policy import NOCACHE_ETAG
-from .policy import PERSONAL
 from .policy import Policy
 from .policy import pop_conditions
 from .policy import SAFE
@@ -32,8 +35,6 @@ View = t.Callable[P, R]
 MISSING: t.Any = object()
 POLICY = "_nocache_policy"
 TRACES = "_nocache_traces"
-# the name of a field, RFC 9110 5.6.2
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @t.overload
@@ -66,6 +67,7 @@ def cacheable(
     shared_max_age: int | None = None,
     immutable: bool = False,
     vary: t.Sequence[str] = (),
+    etag: Tag | None = None,
     reason: str,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Declare that caches may store the responses of a view.
@@ -83,39 +85,36 @@ def cacheable(
         is fresh, RFC 8246.
     :param vary: names of the request fields that the response depends on, added to the
         Vary that the view sets, RFC 9110 12.5.5.
+    :param etag: a function, async if need be, that is called with the view's arguments
+        before the view and returns the ETag, weak as ``W/"..."``, or None. While the
+        client has it the response is a 304 and the view does not run.
     :param reason: why a stale response does no harm, for the reviewer.
     :raises TypeError: if an argument or what is decorated has the wrong type.
     :raises ValueError: if an argument is out of range, contradicts another one, or the
         reason is blank.
     """
-    _require_seconds("max_age", max_age)
+    require_seconds("max_age", max_age)
     for name, value in (("public", public), ("immutable", immutable)):
         if not isinstance(value, bool):
             raise TypeError(f"cacheable: {name} must be a bool, got {value!r}.")
     if shared_max_age is not None:
-        _require_seconds("shared_max_age", shared_max_age)
+        require_seconds("shared_max_age", shared_max_age)
         if not public:
             raise ValueError("cacheable: shared_max_age needs public=True.")
     if immutable and not max_age:
         raise ValueError("cacheable: immutable needs a max_age above 0.")
-    _require_names(vary, public)
+    require_names(vary, public)
+    if etag is not None and not callable(etag):
+        raise TypeError(f"cacheable: etag must be a function, got {etag!r}.")
     if not isinstance(reason, str):
         raise TypeError(f"cacheable: reason must be a str, got {reason!r}.")
     if not reason.strip():
         raise ValueError("cacheable: reason must not be blank.")
-    directives = ["public" if public else "private", f"max-age={max_age}"]
-    if not max_age:
-        # no-cache would hold for shared caches as well, RFC 9111 5.2.2.2, 5.2.2.4
-        if shared_max_age:
-            directives.append("must-revalidate")
-        else:
-            directives.insert(1, "no-cache")
-    if shared_max_age is not None:
-        directives.append(f"s-maxage={shared_max_age}")
-    if immutable:
-        directives.append("immutable")
     return declare_cacheable(
-        ", ".join(directives), " ".join(reason.split()), vary=field_names(*vary)
+        cache_control(max_age, public, shared_max_age, immutable),
+        " ".join(reason.split()),
+        vary=field_names(*vary),
+        etag=etag,
     )
 
 
@@ -124,6 +123,7 @@ def declare_cacheable(
     reason: str,
     private: Policy | None = None,
     vary: t.Sequence[str] = (),
+    etag: Tag | None = None,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Return what declares a view with this Cache-Control, each with a policy of its own.
 
@@ -131,11 +131,12 @@ def declare_cacheable(
     :param reason: why a stale response does no harm.
     :param private: what holds where a public response is not allowed.
     :param vary: the request fields that a response depends on.
+    :param etag: what returns the ETag of a response before its view runs.
     """
 
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("cacheable", view)
-        policy = Policy(text, reason, private=private, vary=vary)
+        policy = Policy(text, reason, private=private, vary=vary, etag=etag)
         wrapper = _wrap(view, functools.partial(_enter, policy), policy)
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
@@ -153,34 +154,6 @@ def policy_of(view: object) -> Policy | None:
     policy = getattr(view, POLICY, None)
     # a proxy or a mock has any attribute
     return policy if isinstance(policy, Policy) else None
-
-
-def _require_seconds(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"cacheable: {name} must be an int, got {value!r}.")
-    if not 0 <= value <= MAX_AGE:
-        raise ValueError(f"cacheable: {name} must be 0 to {MAX_AGE}, got {value}.")
-
-
-def _require_names(vary: object, public: bool) -> None:
-    if not isinstance(vary, (tuple, list)):
-        raise TypeError(
-            f"cacheable: vary must be a tuple or list of field names, got {vary!r}."
-        )
-    for name in vary:
-        if not isinstance(name, str):
-            raise TypeError(f"cacheable: vary must hold str, got {name!r}.")
-        if name == "*":
-            raise ValueError(
-                "cacheable: vary must not be '*': nothing would be reused."
-            )
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"cacheable: vary must hold field names, got {name!r}.")
-        if public and name.lower() in PERSONAL:
-            raise ValueError(
-                f"cacheable: vary must not hold {name!r} with public=True: such a"
-                " response is not the same for everybody."
-            )
 
 
 def _require_view(decorator: str, view: object) -> None:
@@ -206,12 +179,19 @@ def _wrap(
     view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
 ) -> View[P, R]:
     """Wrap a view; what it returns is noted in the exchange that `enter` returns."""
+    tag = policy.etag
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
-            exchange = enter()
-            returned = await view(*args, **kwargs)
+            exchange, returned = enter(), None
+            if tag is not None and asks(exchange):
+                known = tag(*args, **kwargs)
+                if inspect.isawaitable(known):
+                    known = await known
+                returned = not_modified(exchange, known)
+            if returned is None:
+                returned = await view(*args, **kwargs)
             if exchange is not None:
                 exchange.grant(policy, returned)
             return returned
@@ -220,8 +200,12 @@ def _wrap(
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        exchange = enter()
-        returned = view(*args, **kwargs)
+        exchange, returned = enter(), None
+        if tag is not None and asks(exchange):
+            known = exchange.entered.ensure_sync(tag)(*args, **kwargs)
+            returned = not_modified(exchange, known)
+        if returned is None:
+            returned = view(*args, **kwargs)
         if exchange is not None:
             exchange.grant(policy, returned)
         return returned

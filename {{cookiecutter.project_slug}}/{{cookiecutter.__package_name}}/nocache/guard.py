@@ -17,6 +17,7 @@ from .policy import pop_conditions
 from .policy import refusal
 from .policy import SAFE
 from .policy import unchanged
+from .policy import with_etag
 from .policy import without_content
 from .response import closer
 from .response import CompleteBody
@@ -54,6 +55,9 @@ class Exchange:
     authorized = False
     bodiless = False
     conditions: dict[str, str] = {}
+    # what the view's `etag` returned, and whether it spared the view its work
+    etag: str | None = None
+    spared = False
     granted: Policy | None = None
     headers_sent = False
     # the @nocache that ran, beside which nothing else is granted
@@ -84,12 +88,14 @@ class Exchange:
         if self.headers_sent:
             raise exc_info[1] if exc_info else AssertionError("the headers were sent")
         policy = NOCACHE
-        if "304" <= status < "305":
+        if "304" <= status < "305" and not self.spared:
             status, headers = self.refuse_304(headers)
         elif self.permit is not None:
             kept = [field for field in headers if field[1] != self.permit]
             if len(kept) < len(headers):
                 policy = self.decide(status, kept)
+                if self.etag is not None and policy.storable:
+                    kept = with_etag(kept, self.etag)
             headers = kept
         for name, _ in headers:
             if name not in policy.harmless:
@@ -165,7 +171,8 @@ class Exchange:
         if policy.storable and (
             refusal(self.method, status)
             # only a length or HTTP/1.1 tells a body that failed from a complete one
-            or self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+            or not self.spared
+            and self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
             and "content-length" not in (name.lower() for name, _ in headers)
         ):
             return NOCACHE

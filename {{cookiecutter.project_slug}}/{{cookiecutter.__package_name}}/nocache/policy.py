@@ -100,9 +100,11 @@ class Policy:
     :param keeps: the validators that a no-store policy leaves.
     :param private: what holds where this public policy does not.
     :param vary: the request fields that a response depends on, RFC 9110 12.5.5.
+    :param etag: what returns the ETag of a response before its view runs.
     """
 
     __slots__ = (
+        "etag",
         "fields",
         "harmless",
         "private",
@@ -121,6 +123,7 @@ class Policy:
         keeps: t.Iterable[str] = (),
         private: Policy | None = None,
         vary: t.Sequence[str] = (),
+        etag: t.Callable[..., t.Any] | None = None,
     ):
         self.text = text
         self.reason = reason
@@ -128,6 +131,7 @@ class Policy:
         self.storable = text != "no-store"
         self.public = self.storable and not text.startswith("private")
         self.vary = vary
+        self.etag = etag
         self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
         if vary:
             self.fields.append(("Vary", ", ".join(vary)))
@@ -136,7 +140,8 @@ class Policy:
         self.harmless = set[str]()
 
     def __str__(self) -> str:
-        return f"{self.text}; Vary: {', '.join(self.vary)}" if self.vary else self.text
+        vary = f"; Vary: {', '.join(self.vary)}" if self.vary else ""
+        return f"{self.text}{vary}{'; ETag' if self.etag else ''}"
 
     def replace(self, headers: Fields) -> Fields:
         """Return a new list in which this policy replaces all that a cache reads.
@@ -246,6 +251,20 @@ def unchanged(conditions: dict[str, str], headers: Fields) -> bool:
     values = {NAMES[name]: value for name, value in headers}
     etag, last_modified = values.get("etag"), values.get("last-modified")
     return not is_resource_modified(conditions, etag, last_modified=last_modified)
+
+
+def with_etag(headers: Fields, etag: str) -> Fields:
+    """Return the fields of a response with an ETag, unless they have one.
+
+    :param headers: names and values of the response.
+    :param etag: the ETag, with its quotes.
+    """
+    names = {NAMES[name] for name, _ in headers}
+    if "etag" in names:
+        return headers
+    # each coding would need a strong tag of its own, RFC 9110 8.8.3.3
+    weak = "content-encoding" in names and etag.startswith('"')
+    return [*headers, ("ETag", f"W/{etag}" if weak else etag)]
 
 
 def without_content(headers: Fields) -> Fields:

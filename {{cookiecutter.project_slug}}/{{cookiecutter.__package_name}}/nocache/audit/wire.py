@@ -112,7 +112,8 @@ def storable(
     if declared and method in SAFE and str(status) in STORABLE:
         if private or not cookies:
             return ""
-    if status == 304:
+    # one that spared the view its work has no 200 to fall back on
+    if status == 304 and not policy.endswith("; ETag"):
         return "a 304 keeps the copy of a client alive"
     for name, text in NO_STORE:
         # proxies and HTTP/2 write names in lower case
