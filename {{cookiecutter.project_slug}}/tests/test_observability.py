@@ -53,6 +53,11 @@ def served() -> Flask:
     def stored() -> str:
         return ""
 
+    @app.get("/lost")
+    @nocache.cacheable(max_age=60, public=True, reason="for the test")
+    def lost() -> Response:
+        return Response(headers={"Set-Cookie": "a=b"})
+
     @app.get("/boom")
     def boom() -> str:
         raise ValueError("two\nlines")
@@ -279,8 +284,17 @@ def test_override_is_logged_and_counted(server: Server) -> None:
     id = server.get_logged("/overridden").headers["X-Request-ID"]
     (line,) = server.lines(request_id=id, level="WARNING")
     assert (line["endpoint"], line["fields"]) == ("overridden", ["ETag"])
-    counted = 'nocache_overrides_total{endpoint="overridden",field="ETag"} 1.0\n'
-    assert counted in server.metrics()
+    labels = '{endpoint="overridden",field="ETag",reason="none"}'
+    assert f"nocache_overrides_total{labels} 1.0\n" in server.metrics()
+
+
+def test_lost_declaration_is_logged_and_counted(server: Server) -> None:
+    sent = server.get_logged("/lost").headers
+    assert "no-store" in sent["Cache-Control"]
+    (line,) = server.lines(request_id=sent["X-Request-ID"], level="WARNING")
+    assert (line["endpoint"], line["reason"]) == ("lost", "Set-Cookie")
+    labels = '{endpoint="lost",field="none",reason="Set-Cookie"}'
+    assert f"nocache_overrides_total{labels} 1.0\n" in server.metrics()
 
 
 def test_metrics_on_their_own_port_only(server: Server) -> None:

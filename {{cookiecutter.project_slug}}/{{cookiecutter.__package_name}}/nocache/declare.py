@@ -222,11 +222,14 @@ def _enter(policy: Policy) -> Exchange | None:
     app, rule = exchange.entered, here.url_rule
     if rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy:
         return None
-    if policy.storable and (
-        here.method not in SAFE
-        or ("." in rule.endpoint and on_api(app, here.blueprints))
-    ):
-        return None
+    if policy.storable:
+        if "." in rule.endpoint and on_api(app, here.blueprints):
+            return None
+        # a @nocache that ran before is no loss
+        if exchange.limit is None:
+            exchange.loss = "lost permit"
+        if here.method not in SAFE:
+            return None
     return exchange
 
 

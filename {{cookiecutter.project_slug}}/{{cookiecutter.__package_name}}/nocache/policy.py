@@ -178,11 +178,11 @@ class Policy:
             if name in self.harmless:
                 continue
             if NAMES[name] == "set-cookie":
-                return name
+                return "Set-Cookie"
             if NAMES[name] == "vary" and not PERSONAL.isdisjoint(
                 part.strip().lower() for part in value.split(",")
             ):
-                return f"{name}: {value}"
+                return "Vary"
         return ""
 
     def overrides(self, headers: Fields) -> list[str]:
@@ -217,15 +217,15 @@ def field_names(*values: str) -> list[str]:
 
 
 def refusal(method: str, status: str) -> str:
-    """Return the method or status with which no response is stored, empty if neither.
+    """Return why no response with a method and status is stored, empty if it may be.
 
     :param method: the method of the request.
     :param status: the status of the response, beginning with the code.
     """
     if method not in SAFE:
-        return method
+        return f"method {method}"
     if status[:3] not in STORABLE or status[3:4].strip():
-        return status
+        return f"status {status.partition(' ')[0]}"
     return ""
 
 
