@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import functools
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
 
 import pytest
+from flask import abort
 from flask import Flask
+from flask import request
 from flask import Response
 from flask import send_file
+from nocache import ApiBlueprint
 from nocache import cacheable
 from nocache import nocache
 from nocache import NoCacheFlask
@@ -17,7 +21,7 @@ from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import NO_STORE
 
-Heard = list[tuple[str | None, list[str]]]
+Heard = list[tuple[str | None, list[str], str]]
 View = Callable[[], Response]
 
 hourly = cacheable(max_age=3600, reason="tested")
@@ -28,9 +32,11 @@ public = cacheable(max_age=3600, public=True, reason="tested")
 def heard(app: NoCacheFlask) -> Iterator[Heard]:
     heard: Heard = []
 
-    def hear(sender: Flask, endpoint: str | None, fields: list[str]) -> None:
+    def hear(
+        sender: Flask, endpoint: str | None, fields: list[str], reason: str
+    ) -> None:
         assert sender is app
-        heard.append((endpoint, fields))
+        heard.append((endpoint, fields, reason))
 
     with overridden.connected_to(hear, app):
         yield heard
@@ -47,13 +53,13 @@ def with_fields(*fields: tuple[str, str]) -> View:
 
 
 @pytest.mark.parametrize(
-    ("decorate", "fields", "names"),
+    ("decorate", "fields", "names", "reason"),
     [
-        (None, [("Cache-Control", "public, max-age=60")], ["Cache-Control"]),
-        (nocache, [("ETag", '"1"'), ("expires", "0")], ["ETag", "expires"]),
-        (None, [("CDN-Cache-Control", "max-age=1")], ["CDN-Cache-Control"]),
-        (hourly, [("Cache-Control", "public")], ["Cache-Control"]),
-        (public, [("Set-Cookie", "a=b"), ("ETag", '"1"')], ["ETag"]),
+        (None, [("Cache-Control", "public, max-age=60")], ["Cache-Control"], ""),
+        (nocache, [("ETag", '"1"'), ("expires", "0")], ["ETag", "expires"], ""),
+        (None, [("CDN-Cache-Control", "max-age=1")], ["CDN-Cache-Control"], ""),
+        (hourly, [("Cache-Control", "public")], ["Cache-Control"], ""),
+        (public, [("Set-Cookie", "a=b"), ("ETag", '"1"')], ["ETag"], "Set-Cookie"),
     ],
 )
 def test_overridden_names_the_endpoint_and_the_fields(
@@ -62,12 +68,13 @@ def test_overridden_names_the_endpoint_and_the_fields(
     decorate: t.Any,
     fields: list[tuple[str, str]],
     names: list[str],
+    reason: str,
 ) -> None:
     view = with_fields(*fields)
     app.add_url_rule("/", "items", decorate(view) if decorate else view)
     for _ in range(2):  # what is known of a spelling must not silence the second
         answer(app)
-    assert heard == [("items", names)] * 2
+    assert heard == [("items", names, reason)] * 2
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,8 @@ def test_overridden_is_not_sent_for_static_files(
     assert answer(app, "/static/style.css").get("ETag")
     assert heard == []
     answer(app, "/file")
-    [(endpoint, fields)] = heard
+    [(endpoint, fields, reason)] = heard
+    assert reason == ""
     assert endpoint == "file"
     assert {*fields} == {"Cache-Control", "Last-Modified", "ETag"}
 
@@ -110,7 +118,7 @@ def test_overridden_has_no_endpoint_where_middleware_answers(
 ) -> None:
     setattr(app, "wsgi_app", expired)  # noqa: B010
     assert_not_stored(answer(app))
-    assert heard == [(None, ["Expires"])]
+    assert heard == [(None, ["Expires"], "")]
 
 
 def test_overridden_has_no_endpoint_of_another_app(
@@ -120,7 +128,7 @@ def test_overridden_has_no_endpoint_of_another_app(
     other = NoCacheFlask("other")
     other.get("/")(lambda: answer(app).body)
     assert answer(other).body == b"x"
-    assert heard == [(None, ["Expires"])]
+    assert heard == [(None, ["Expires"], "")]
 
 
 def test_overridden_receiver_that_fails_opens_nothing(
@@ -134,3 +142,90 @@ def test_overridden_receiver_that_fails_opens_nothing(
         failed = answer(app)
     assert_not_stored(failed)
     assert failed.status == 500
+
+
+# why a declared response left as no-store
+
+
+def failing() -> Response:
+    abort(404)
+
+
+def streamed() -> Response:
+    return Response(iter(["x"]))
+
+
+def rebuilt(view: View) -> View:
+    @functools.wraps(view)
+    def wrapper() -> Response:
+        return Response(view().get_data())
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("view", "request_", "reason"),
+    [
+        (public(with_fields()), {"method": "POST"}, "method POST"),
+        (public(lambda: Response(status=404)), {}, "status 404"),
+        (public(lambda: Response(status="299 Made up")), {}, "status 299"),
+        (public(failing), {}, "status 404"),
+        (public(lambda: Response(f"{1 / 0}")), {}, "status 500"),
+        (public(with_fields(("Set-Cookie", "a=b"))), {}, "Set-Cookie"),
+        (public(with_fields(("Vary", "Accept, cookie"))), {}, "Vary"),
+        (public(with_fields()), {"headers": {"Authorization": "x"}}, "Authorization"),
+        (rebuilt(public(with_fields())), {}, "lost permit"),
+        (
+            hourly(streamed),
+            {"environ_overrides": {"SERVER_PROTOCOL": "HTTP/1.0"}},
+            "unknown length",
+        ),
+    ],
+    ids=[
+        "method",
+        "status",
+        "own-status",
+        "abort",
+        "error",
+        "cookie",
+        "vary",
+        "credentials",
+        "permit",
+        "length",
+    ],
+)
+def test_overridden_says_why_a_declared_response_is_not_stored(
+    app: NoCacheFlask, heard: Heard, view: View, request_: t.Any, reason: str
+) -> None:
+    app.add_url_rule("/", "items", view, methods=["GET", "POST"])
+    method = request_.get("method", "GET")
+    options = {name: request_[name] for name in request_ if name != "method"}
+    for _ in range(2):
+        assert_not_stored(answer(app, "/", method, **options))
+    assert heard == [("items", [], reason)] * 2
+
+
+def test_overridden_says_nothing_where_nothing_was_declared(
+    app: NoCacheFlask, heard: Heard
+) -> None:
+    seen = nocache(lambda: None)
+    app.before_request(lambda: seen() if request.path == "/closed" else None)
+    app.add_url_rule("/closed", "closed", public(with_fields()))
+    app.add_url_rule("/nocache", "nocache", public(nocache(with_fields())))
+    api = ApiBlueprint("api", "api", url_prefix="/api")
+    api.add_url_rule("/", "items", public(with_fields()))
+    app.register_blueprint(api)
+    for path in ("/closed", "/nocache", "/api/"):
+        assert_not_stored(answer(app, path))
+    app.before_request_funcs.setdefault(None, []).append(lambda: ("no", 401))
+    assert answer(app, "/closed").status == 401
+    assert heard == []
+
+
+def test_overridden_says_nothing_of_what_is_stored(
+    app: NoCacheFlask, heard: Heard
+) -> None:
+    app.add_url_rule("/", "items", hourly(with_fields(("Set-Cookie", "a=b"))))
+    for method in ("GET", "HEAD"):
+        assert answer(app, "/", method).get("Cache-Control") == "private, max-age=3600"
+    assert heard == []

@@ -104,6 +104,15 @@ def test_override_is_logged(app: Flask, log: pytest.LogCaptureFixture) -> None:
     assert (line["endpoint"], line["fields"]) == ("overridden", ["ETag"])
 
 
+def test_lost_declaration_is_logged(app: Flask, log: pytest.LogCaptureFixture) -> None:
+    stored = nocache.cacheable(max_age=60, public=True, reason="for the test")
+    app.add_url_rule("/lost", "lost", stored(lambda: ("", {"Set-Cookie": "a=b"})))
+    sent = serve(app, "/lost")
+    assert "no-store" in sent["Cache-Control"]
+    (line,) = lines(log, logging.WARNING)
+    assert (line["endpoint"], line["reason"]) == ("lost", "Set-Cookie")
+
+
 def test_request_id_taken(client: FlaskClient) -> None:
     for given in ("a", "Root=1-67891233/abc.d_e+f"):
         response = client.get("/healthz", headers={"X-Request-ID": given})

@@ -40,8 +40,8 @@ DURATION = Histogram(
 )
 OVERRIDES = Counter(
     "nocache_overrides",
-    "Fields that a view or a hook had set and the guard did not let out.",
-    ["endpoint", "field"],
+    "Fields and declarations that the guard did not let out.",
+    ["endpoint", "field", "reason"],
     registry=None,
 )
 # clients may make methods up
@@ -78,9 +78,11 @@ def count(method: str, route: str | None, status: int, seconds: float) -> None:
     DURATION.labels(method, route).observe(seconds)
 
 
-def count_override(app: Flask, endpoint: str | None, fields: Sequence[str]) -> None:
-    for field in fields:
-        OVERRIDES.labels(endpoint or "none", field).inc()
+def count_override(
+    app: Flask, endpoint: str | None, fields: Sequence[str], reason: str
+) -> None:
+    for field in fields or ["none"]:
+        OVERRIDES.labels(endpoint or "none", field, reason or "none").inc()
 
 
 def show(application: WSGIApplication, port: int) -> WSGIApplication:

@@ -116,18 +116,31 @@ def log_answer(
     logger.info("%s %s %s, %s ms, %s", *told, extra=facts)
 
 
-def report_override(app: Flask, endpoint: str | None, fields: Sequence[str]) -> None:
-    """Log what a view or a hook had set and the guard did not let out.
+def report_override(
+    app: Flask, endpoint: str | None, fields: Sequence[str], reason: str
+) -> None:
+    """Log what a view or a hook had set or declared and the guard did not let out.
 
-    :param endpoint: Whose answer it was, None if no route matched.
+    :param endpoint: Whose response it was, None if no route matched.
     :param fields: The names of the fields.
+    :param reason: Why a declared response left as no-store, empty if it was not declared.
     """
     facts = {
         "endpoint": endpoint,
         "fields": fields,
+        "reason": reason or None,
     }
-    told = ", ".join(fields)
-    logger.warning("The guard overrode %s of %s.", told, endpoint, extra=facts)
+    told = ", ".join(fields) or "the declaration"
+    # what no declaration is about, as a 404 of the view, is no surprise
+    usual = not fields and reason.startswith(("method ", "status "))
+    logger.log(
+        logging.INFO if usual else logging.WARNING,
+        "The guard overrode %s of %s%s.",
+        told,
+        endpoint,
+        f": {reason}" if reason else "",
+        extra=facts,
+    )
 
 
 def log_readably(app: Flask) -> None:

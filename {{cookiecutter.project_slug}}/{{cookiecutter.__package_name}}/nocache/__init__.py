@@ -22,7 +22,7 @@ from .audit.findings import Finding as Finding
 from .audit.routes import Route as Route
 from .audit.routes import routes as routes
 from .audit.rules import audit_app as audit_app
-from .declare import ApiBlueprint as ApiBlueprint
+from .blueprint import ApiBlueprint as ApiBlueprint
 from .declare import cacheable as cacheable
 from .declare import nocache as nocache
 from .guard import overridden as overridden

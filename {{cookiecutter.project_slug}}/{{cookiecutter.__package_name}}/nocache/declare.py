@@ -7,17 +7,21 @@ import typing as t
 from copy import copy
 
 from flask import after_this_request
-from flask import Blueprint
 from flask import Request
 from flask import request
 from flask import Response
-from flask.sansio.app import App
-from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
 
+from .arguments import cache_control
+from .arguments import require_names
+from .arguments import require_seconds
+from .blueprint import on_api
+from .conditional import asks
+from .conditional import not_modified
+from .conditional import Tag
 from .guard import current
 from .guard import Exchange
-from .policy import MAX_AGE
+from .policy import field_names
 from .policy import NOCACHE
 from .policy import NOCACHE_ETAG
 from .policy import Policy
@@ -31,30 +35,6 @@ View = t.Callable[P, R]
 MISSING: t.Any = object()
 POLICY = "_nocache_policy"
 TRACES = "_nocache_traces"
-
-
-class ApiBlueprint(Blueprint):
-    """A blueprint whose answers no cache may store, whatever its views declare."""
-
-    def register(self, app: App, options: dict[str, t.Any]) -> None:
-        """Register as any blueprint does.
-
-        :raises RuntimeError: if no guard would enforce the promise on `app`.
-        """
-        if "nocache" not in app.extensions:
-            raise RuntimeError(
-                f"ApiBlueprint {self.name!r} cannot be registered on {app.name!r}:"
-                " nothing would enforce no-store there. Create the app with"
-                " NoCacheFlask(__name__) instead of Flask(__name__)."
-            )
-        super().register(app, options)
-
-    def make_setup_state(
-        self, app: App, options: dict[str, t.Any], first_registration: bool = False
-    ) -> BlueprintSetupState:
-        state = super().make_setup_state(app, options, first_registration)
-        app.extensions["nocache"].add((state.url_prefix or "").rstrip("/"))
-        return state
 
 
 @t.overload
@@ -81,48 +61,82 @@ def nocache(view: t.Any = MISSING, /, *, etag: bool = False) -> t.Any:
 
 
 def cacheable(
-    *, max_age: int, public: bool = False, reason: str
+    *,
+    max_age: int,
+    public: bool = False,
+    shared_max_age: int | None = None,
+    immutable: bool = False,
+    vary: t.Sequence[str] = (),
+    etag: Tag | None = None,
+    reason: str,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Declare that caches may store the responses of a view.
 
     Only what the view itself returned to GET or HEAD is stored, with status 200, 203,
-    206 or 304; a public response only without credentials and cookies.
+    206 or 304; a public response only without credentials and cookies. A declaration
+    may be kept in a variable and put on several views.
 
     :param max_age: seconds for which a stored response is fresh; 0 means that it has to
         be revalidated each time, RFC 9111 5.2.2.4.
     :param public: whether shared caches may store it, not only the client's own.
+    :param shared_max_age: seconds for which shared caches take it for fresh, in place
+        of `max_age`, RFC 9111 5.2.2.10.
+    :param immutable: whether a client need not even revalidate it on a reload while it
+        is fresh, RFC 8246.
+    :param vary: names of the request fields that the response depends on, added to the
+        Vary that the view sets, RFC 9110 12.5.5.
+    :param etag: a function, async if need be, that is called with the view's arguments
+        before the view and returns the ETag, weak as ``W/"..."``, or None. While the
+        client has it the response is a 304 and the view does not run.
     :param reason: why a stale response does no harm, for the reviewer.
     :raises TypeError: if an argument or what is decorated has the wrong type.
-    :raises ValueError: if an argument is out of range or the reason blank.
+    :raises ValueError: if an argument is out of range, contradicts another one, or the
+        reason is blank.
     """
-    if not isinstance(max_age, int) or isinstance(max_age, bool):
-        raise TypeError(f"cacheable: max_age must be an int, got {max_age!r}.")
-    if not 0 <= max_age <= MAX_AGE:
-        raise ValueError(f"cacheable: max_age must be 0 to {MAX_AGE}, got {max_age}.")
-    if not isinstance(public, bool):
-        raise TypeError(f"cacheable: public must be a bool, got {public!r}.")
+    require_seconds("max_age", max_age)
+    for name, value in (("public", public), ("immutable", immutable)):
+        if not isinstance(value, bool):
+            raise TypeError(f"cacheable: {name} must be a bool, got {value!r}.")
+    if shared_max_age is not None:
+        require_seconds("shared_max_age", shared_max_age)
+        if not public:
+            raise ValueError("cacheable: shared_max_age needs public=True.")
+    if immutable and not max_age:
+        raise ValueError("cacheable: immutable needs a max_age above 0.")
+    require_names(vary, public)
+    if etag is not None and not callable(etag):
+        raise TypeError(f"cacheable: etag must be a function, got {etag!r}.")
     if not isinstance(reason, str):
         raise TypeError(f"cacheable: reason must be a str, got {reason!r}.")
     if not reason.strip():
         raise ValueError("cacheable: reason must not be blank.")
-    scope = "public" if public else "private"
-    fresh = f"max-age={max_age}" if max_age else "no-cache, max-age=0"
-    return declare_cacheable(f"{scope}, {fresh}", " ".join(reason.split()))
+    return declare_cacheable(
+        cache_control(max_age, public, shared_max_age, immutable),
+        " ".join(reason.split()),
+        vary=field_names(*vary),
+        etag=etag,
+    )
 
 
 def declare_cacheable(
-    text: str, reason: str, private: Policy | None = None
+    text: str,
+    reason: str,
+    private: Policy | None = None,
+    vary: t.Sequence[str] = (),
+    etag: Tag | None = None,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Return what declares a view with this Cache-Control, each with a policy of its own.
 
     :param text: the Cache-Control.
     :param reason: why a stale response does no harm.
     :param private: what holds where a public response is not allowed.
+    :param vary: the request fields that a response depends on.
+    :param etag: what returns the ETag of a response before its view runs.
     """
 
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("cacheable", view)
-        policy = Policy(text, reason, private=private)
+        policy = Policy(text, reason, private=private, vary=vary, etag=etag)
         wrapper = _wrap(view, functools.partial(_enter, policy), policy)
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
@@ -140,11 +154,6 @@ def policy_of(view: object) -> Policy | None:
     policy = getattr(view, POLICY, None)
     # a proxy or a mock has any attribute
     return policy if isinstance(policy, Policy) else None
-
-
-def on_api(app: App, blueprints: t.Iterable[str]) -> bool:
-    """Return whether one of the blueprints of an endpoint is an ApiBlueprint."""
-    return any(isinstance(app.blueprints.get(b), ApiBlueprint) for b in blueprints)
 
 
 def _require_view(decorator: str, view: object) -> None:
@@ -170,12 +179,19 @@ def _wrap(
     view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
 ) -> View[P, R]:
     """Wrap a view; what it returns is noted in the exchange that `enter` returns."""
+    tag = policy.etag
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
-            exchange = enter()
-            returned = await view(*args, **kwargs)
+            exchange, returned = enter(), None
+            if tag is not None and asks(exchange):
+                known = tag(*args, **kwargs)
+                if inspect.isawaitable(known):
+                    known = await known
+                returned = not_modified(exchange, known)
+            if returned is None:
+                returned = await view(*args, **kwargs)
             if exchange is not None:
                 exchange.grant(policy, returned)
             return returned
@@ -184,8 +200,12 @@ def _wrap(
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        exchange = enter()
-        returned = view(*args, **kwargs)
+        exchange, returned = enter(), None
+        if tag is not None and asks(exchange):
+            known = exchange.entered.ensure_sync(tag)(*args, **kwargs)
+            returned = not_modified(exchange, known)
+        if returned is None:
+            returned = view(*args, **kwargs)
         if exchange is not None:
             exchange.grant(policy, returned)
         return returned
@@ -202,11 +222,14 @@ def _enter(policy: Policy) -> Exchange | None:
     app, rule = exchange.entered, here.url_rule
     if rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy:
         return None
-    if policy.storable and (
-        here.method not in SAFE
-        or ("." in rule.endpoint and on_api(app, here.blueprints))
-    ):
-        return None
+    if policy.storable:
+        if "." in rule.endpoint and on_api(app, here.blueprints):
+            return None
+        # a @nocache that ran before is no loss
+        if exchange.limit is None:
+            exchange.loss = "lost permit"
+        if here.method not in SAFE:
+            return None
     return exchange
 
 

@@ -17,6 +17,7 @@ from .policy import pop_conditions
 from .policy import refusal
 from .policy import SAFE
 from .policy import unchanged
+from .policy import with_etag
 from .policy import without_content
 from .response import closer
 from .response import CompleteBody
@@ -37,8 +38,9 @@ PRECONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
 # reading these cannot fail, and servers see their length
 COMPLETE = frozenset({CompleteBody, list, tuple})
 
-# sent as the guard removes or replaces what the app had set on a response: the sender is
-# the app, `endpoint` the request's or None, `fields` the names of the fields
+# sent as the guard removes or replaces what the app had set on a response, or sends that
+# of a declared view as no-store: the sender is the app, `endpoint` the request's or None,
+# `fields` the names of the fields, `reason` why the declaration does not hold, or empty
 overridden = signal("nocache-overridden")
 
 
@@ -54,8 +56,13 @@ class Exchange:
     authorized = False
     bodiless = False
     conditions: dict[str, str] = {}
+    # what the view's `etag` returned, and whether it spared the view its work
+    etag: str | None = None
+    spared = False
     granted: Policy | None = None
     headers_sent = False
+    # why the response of a declared view is not stored, unless its permit arrives
+    loss = ""
     # the @nocache that ran, beside which nothing else is granted
     limit: Policy | None = None
     permit: str | None = None
@@ -84,23 +91,25 @@ class Exchange:
         if self.headers_sent:
             raise exc_info[1] if exc_info else AssertionError("the headers were sent")
         policy = NOCACHE
-        if "304" <= status < "305":
+        if "304" <= status < "305" and not self.spared:
             status, headers = self.refuse_304(headers)
         elif self.permit is not None:
             kept = [field for field in headers if field[1] != self.permit]
             if len(kept) < len(headers):
                 policy = self.decide(status, kept)
+                if self.etag is not None and policy.storable:
+                    kept = with_etag(kept, self.etag)
             headers = kept
+        lost = self.loss and not policy.storable
         for name, _ in headers:
             if name not in policy.harmless:
                 fields = policy.replace(headers)
-                if overridden.receivers and len(fields) < len(headers) + len(
-                    policy.fields
-                ):
-                    self.report(policy.overrides(headers))
+                lost = lost or len(fields) < len(headers) + len(policy.fields)
                 break
         else:
             fields = [*headers, *policy.fields]
+        if lost and overridden.receivers:
+            self.report(policy, status, headers)
         if policy.storable and self.conditions and status[:3] == "200":
             if unchanged(self.conditions, fields):
                 self.bodiless = True
@@ -148,6 +157,7 @@ class Exchange:
         if self.limit is not NOCACHE:
             self.limit = policy
         self.permit = self.returned = None
+        self.loss = ""
 
     def grant(self, policy: Policy, returned: object) -> None:
         """Note what a declared view returned; the response made of it gets a permit."""
@@ -162,14 +172,19 @@ class Exchange:
     def decide(self, status: str, headers: Fields) -> Policy:
         """Return the policy that holds for a response with a permit."""
         policy = t.cast(Policy, self.granted)
-        if policy.storable and (
-            refusal(self.method, status)
-            # only a length or HTTP/1.1 tells a body that failed from a complete one
-            or self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+        if policy.storable and refusal(self.method, status):
+            return NOCACHE
+        # only a length or HTTP/1.1 tells a body that failed from a complete one
+        if (
+            policy.storable
+            and not self.spared
+            and self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
             and "content-length" not in (name.lower() for name, _ in headers)
         ):
+            self.loss = "unknown length"
             return NOCACHE
         if policy.public and (self.authorized or policy.disclosure(headers)):
+            self.loss = policy.disclosure(headers) or "Authorization"
             return policy.private or NOCACHE
         return policy
 
@@ -189,10 +204,13 @@ class Exchange:
         self.bodiless = True
         return "412 PRECONDITION FAILED", [*headers, ("Content-Length", "0")]
 
-    def report(self, fields: list[str]) -> None:
-        if fields:
+    def report(self, policy: Policy, status: str, headers: Fields) -> None:
+        fields, reason = policy.overrides(headers), ""
+        if self.loss and not policy.storable:
+            reason = refusal(self.method, status) or self.loss
+        if fields or reason:
             endpoint = self.request.endpoint if self.request is not None else None
-            overridden.send(self.app, endpoint=endpoint, fields=fields)
+            overridden.send(self.app, endpoint=endpoint, fields=fields, reason=reason)
 
 
 # the exchange that is under way; of one inside another it is the inner one

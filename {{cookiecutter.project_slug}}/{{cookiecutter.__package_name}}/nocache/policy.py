@@ -99,9 +99,12 @@ class Policy:
     :param reason: why a stored response does no harm.
     :param keeps: the validators that a no-store policy leaves.
     :param private: what holds where this public policy does not.
+    :param vary: the request fields that a response depends on, RFC 9110 12.5.5.
+    :param etag: what returns the ETag of a response before its view runs.
     """
 
     __slots__ = (
+        "etag",
         "fields",
         "harmless",
         "private",
@@ -110,6 +113,7 @@ class Policy:
         "removes",
         "storable",
         "text",
+        "vary",
     )
 
     def __init__(
@@ -118,16 +122,26 @@ class Policy:
         reason: str = "",
         keeps: t.Iterable[str] = (),
         private: Policy | None = None,
+        vary: t.Sequence[str] = (),
+        etag: t.Callable[..., t.Any] | None = None,
     ):
         self.text = text
         self.reason = reason
         self.private = private
         self.storable = text != "no-store"
         self.public = self.storable and not text.startswith("private")
+        self.vary = vary
+        self.etag = etag
         self.fields = [("Cache-Control", text)] if self.storable else [*NO_STORE]
+        if vary:
+            self.fields.append(("Vary", ", ".join(vary)))
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
         # spellings that were seen to stay
         self.harmless = set[str]()
+
+    def __str__(self) -> str:
+        vary = f"; Vary: {', '.join(self.vary)}" if self.vary else ""
+        return f"{self.text}{vary}{'; ETag' if self.etag else ''}"
 
     def replace(self, headers: Fields) -> Fields:
         """Return a new list in which this policy replaces all that a cache reads.
@@ -135,16 +149,24 @@ class Policy:
         :param headers: names and values as the app wrote them.
         """
         kept: Fields = []
-        examined = EXAMINED if self.public else ()
+        vary: list[str] = []
+        examined = EXAMINED if self.public or self.vary else ()
         for field in headers:
             name = field[0]
             if name not in self.harmless:
                 if NAMES[name] in self.removes:
                     continue
+                if self.vary and NAMES[name] == "vary":
+                    vary.append(field[1])
+                    continue
                 # no more than the names that are kept, because an app may make some up
                 if name in NAMES and NAMES[name] not in examined:
                     self.harmless.add(name)
             kept.append(field)
+        if vary:
+            # in one line: of several, nginx before 1.23 heeds the last alone
+            names = field_names(*vary, *self.vary)
+            return [*kept, self.fields[0], ("Vary", ", ".join(names))]
         return [*kept, *self.fields]
 
     def disclosure(self, headers: Fields) -> str:
@@ -156,11 +178,11 @@ class Policy:
             if name in self.harmless:
                 continue
             if NAMES[name] == "set-cookie":
-                return name
+                return "Set-Cookie"
             if NAMES[name] == "vary" and not PERSONAL.isdisjoint(
                 part.strip().lower() for part in value.split(",")
             ):
-                return f"{name}: {value}"
+                return "Vary"
         return ""
 
     def overrides(self, headers: Fields) -> list[str]:
@@ -181,16 +203,29 @@ NOCACHE = Policy("no-store")
 NOCACHE_ETAG = Policy("no-store", keeps={"etag"})
 
 
+def field_names(*values: str) -> list[str]:
+    """Return the names in some values of Vary, each once, RFC 9110 12.5.5.
+
+    :param values: lists with commas.
+    """
+    names: dict[str, str] = {}
+    for value in values:
+        for part in value.split(","):
+            if name := part.strip():
+                names.setdefault(name.lower(), name)
+    return list(names.values())
+
+
 def refusal(method: str, status: str) -> str:
-    """Return the method or status with which no response is stored, empty if neither.
+    """Return why no response with a method and status is stored, empty if it may be.
 
     :param method: the method of the request.
     :param status: the status of the response, beginning with the code.
     """
     if method not in SAFE:
-        return method
+        return f"method {method}"
     if status[:3] not in STORABLE or status[3:4].strip():
-        return status
+        return f"status {status.partition(' ')[0]}"
     return ""
 
 
@@ -216,6 +251,20 @@ def unchanged(conditions: dict[str, str], headers: Fields) -> bool:
     values = {NAMES[name]: value for name, value in headers}
     etag, last_modified = values.get("etag"), values.get("last-modified")
     return not is_resource_modified(conditions, etag, last_modified=last_modified)
+
+
+def with_etag(headers: Fields, etag: str) -> Fields:
+    """Return the fields of a response with an ETag, unless they have one.
+
+    :param headers: names and values of the response.
+    :param etag: the ETag, with its quotes.
+    """
+    names = {NAMES[name] for name, _ in headers}
+    if "etag" in names:
+        return headers
+    # each coding would need a strong tag of its own, RFC 9110 8.8.3.3
+    weak = "content-encoding" in names and etag.startswith('"')
+    return [*headers, ("ETag", f"W/{etag}" if weak else etag)]
 
 
 def without_content(headers: Fields) -> Fields:

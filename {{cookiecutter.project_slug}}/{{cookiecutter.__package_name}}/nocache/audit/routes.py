@@ -9,7 +9,7 @@ import re
 import sys
 import typing as t
 
-from ..declare import on_api
+from ..blueprint import on_api
 from ..declare import policy_of
 from . import source
 
@@ -37,7 +37,8 @@ class Route(t.NamedTuple):
     :param rule: the rule, behind its host or subdomain if it has one.
     :param endpoint: the endpoint.
     :param methods: the methods, sorted, without the automatic HEAD and OPTIONS.
-    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its responses.
+    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its responses and
+        what else is declared, each after a semicolon.
     :param reason: why its responses may be stored.
     :param file: the file of the view.
     :param line: the line of the view in the file, from 1.
@@ -143,7 +144,7 @@ def _lineage(blueprint: str) -> t.Iterator[str]:
 def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
     if closed:
         return "no-store", ""
-    return (policy.text, policy.reason) if policy is not None else ("undeclared", "")
+    return (str(policy), policy.reason) if policy is not None else ("undeclared", "")
 
 
 def _rule_text(rule: Rule) -> str:

@@ -88,11 +88,12 @@ def storable(method: str, status: int, headers: Fields, policy: str) -> str:
     :param method: the request's method.
     :param status: the response's status code.
     :param headers: names and values of the response.
-    :param policy: ``no-store``, or the Cache-Control that is declared.
+    :param policy: that of the :class:`Route`.
     """
     if honours(method, status, headers, policy):
         return ""
-    if status == 304:
+    # one that spared the view its work has no 200 to fall back on
+    if status == 304 and not policy.endswith("; ETag"):
         return "a 304 keeps the copy of a client alive"
     fields = _read_by_caches(headers)
     for name, text in NO_STORE:
@@ -114,8 +115,9 @@ def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
     :param method: the request's method.
     :param status: the response's status code.
     :param headers: names and values of the response.
-    :param policy: the Cache-Control that is declared.
+    :param policy: that of the :class:`Route`.
     """
+    policy = policy.partition(";")[0]
     if policy in NOT_STORED or method not in SAFE or str(status) not in STORABLE:
         return False
     # a cache on the way adds Age, as it should
