@@ -11,7 +11,7 @@ from conftest import KIT
 
 MODULES = sorted(KIT.rglob("*.py"))
 # what a running service needs; the rest is for developers, tests and CI
-ENFORCING = ("app", "guard", "response", "declare", "policy")
+ENFORCING = ("app", "static", "guard", "response", "declare", "policy")
 
 
 def name_of(path: Path) -> str:
@@ -55,7 +55,7 @@ def test_imports_run_downwards(name: str) -> None:
 
 
 def test_enforcing_modules_need_no_audit() -> None:
-    for name in ("guard", "response", "declare", "policy"):
+    for name in ("static", "guard", "response", "declare", "policy"):
         assert not [other for other in reachable(name) if "audit" in other]
 
 
@@ -74,4 +74,4 @@ def test_what_enforces_stays_small() -> None:
         for name in ENFORCING
         for line in (KIT / f"{name}.py").read_text("utf-8").splitlines()
     ]
-    assert len(lines) <= 1000
+    assert len(lines) <= 1200

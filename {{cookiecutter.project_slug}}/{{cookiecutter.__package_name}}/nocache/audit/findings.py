@@ -99,7 +99,7 @@ CATALOGUE = {
 
 
 def finding(
-    id: str, where: tuple[str, int], subject: object, fact: str = ""
+    id: str, where: tuple[str, int], subject: object, fact: str = "", hint: str = ""
 ) -> Finding:
     """Return the finding that the catalogue words for `subject`.
 
@@ -107,6 +107,8 @@ def finding(
     :param where: the file and the line.
     :param subject: what it is about.
     :param fact: what the wording still needs.
+    :param hint: another move than the catalogue's, where that one does not help.
     """
-    name, message, hint = CATALOGUE[id]
-    return Finding(*where, id, name, message.format(subject=subject, fact=fact), hint)
+    name, message, move = CATALOGUE[id]
+    message = message.format(subject=subject, fact=fact)
+    return Finding(*where, id, name, message, hint or move)

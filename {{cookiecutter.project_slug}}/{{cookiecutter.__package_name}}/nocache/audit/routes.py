@@ -8,6 +8,8 @@ import typing as t
 
 from ..declare import on_api
 from ..declare import policy_of
+from ..policy import REVALIDATE
+from ..static import STATIC_TEXT
 from . import source
 
 if t.TYPE_CHECKING:
@@ -25,7 +27,8 @@ class Route(t.NamedTuple):
     :param rule: the rule, behind its host or subdomain if it has one.
     :param endpoint: the endpoint.
     :param methods: the methods, sorted, without the automatic HEAD and OPTIONS.
-    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its answers.
+    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its answers;
+        a static route has two.
     :param reason: why its answers may be stored.
     :param file: the file of the view.
     :param line: the line of the view in the file, from 1.
@@ -93,7 +96,10 @@ def _lineage(blueprint: str) -> t.Iterator[str]:
 def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
     if closed:
         return "no-store", ""
-    return (policy.text, policy.reason) if policy is not None else ("undeclared", "")
+    if policy is None:
+        return "undeclared", ""
+    text = STATIC_TEXT if policy.text == REVALIDATE else policy.text
+    return text, policy.reason
 
 
 def rule_text(rule: Rule) -> str:

@@ -28,6 +28,12 @@ if t.TYPE_CHECKING:
 
 GUARDED = f"{__package__.rpartition('.')[0]}.app"
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# Flask's setting for static files, whose policy does not heed it
+STATIC_AGE = "SEND_FILE_MAX_AGE_DEFAULT"
+STATIC_AGE_HINT = (
+    "remove it, and link static files with url_for('static', filename=...):"
+    " by the digest in their URL browsers keep them for a year."
+)
 # what the decorators of caches leave on a function
 SERVER_CACHES = {
     "cache_info": "functools.lru_cache",
@@ -45,6 +51,7 @@ def audit_app(app: Flask) -> list[Finding]:
     found = [*_entry_findings(app), *_route_findings(app, surveyed)]
     for path, line, id, subject, fact in source.scan(source_files(app)):
         found.append(finding(id, (shown(path), line), subject, fact))
+    found += _setting_findings(app, found)
     for edited, fact in version.edits():
         where = (shown(str(edited)), 1)
         found.append(finding("NC011", where, f"'{edited.name}'", fact))
@@ -71,6 +78,15 @@ def _entry_findings(app: Flask) -> t.Iterator[Finding]:
         where = code_location(call) or app_location(app)
         name = type(app).__name__
         yield finding("NC002", where, f"'{name}.__call__'", "replaces the guard")
+
+
+def _setting_findings(app: Flask, found: list[Finding]) -> list[Finding]:
+    """Return what the configuration says of static files, unless the source showed it."""
+    subject = f"'{STATIC_AGE}'"
+    if app.config.get(STATIC_AGE) is None or any(subject in f.message for f in found):
+        return []
+    where = app_location(app)
+    return [finding("NC007", where, subject, hint=STATIC_AGE_HINT)]
 
 
 def _route_findings(app: Flask, surveyed: list[Surveyed]) -> t.Iterator[Finding]:

@@ -8,9 +8,12 @@ from werkzeug.test import Client
 
 from ..policy import CDN
 from ..policy import REMOVED
+from ..policy import REVALIDATE
 from ..policy import SAFE
 from ..policy import STORABLE
 from ..policy import VALIDATORS
+from ..static import IMMUTABLE
+from ..static import STATIC_TEXT
 from .findings import Finding
 from .findings import finding
 from .routes import app_location
@@ -91,7 +94,7 @@ def storable(
     :param method: the request's method.
     :param status: the answer's status code.
     :param headers: names and values of the answer.
-    :param policy: ``no-store``, or the Cache-Control that is declared.
+    :param policy: that of the :class:`Route`.
     """
     fields, cookies = [], False
     for name, value in headers:
@@ -103,9 +106,11 @@ def storable(
     beside = VALIDATORS | {"age"}
     governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
     # static files leave as private where a public response is not allowed
-    declared = policy not in NOT_STORED and governing in (
-        [("cache-control", policy)],
-        [("cache-control", f"private, {policy}")],
+    texts = (REVALIDATE, IMMUTABLE) if policy == STATIC_TEXT else (policy,)
+    declared = policy not in NOT_STORED and any(
+        governing == [("cache-control", sent)]
+        for text in texts
+        for sent in (text, f"private, {text.removeprefix('public, ')}")
     )
     private = governing and governing[0][1].startswith("private")
     if declared and method in SAFE and str(status) in STORABLE:
