@@ -66,8 +66,8 @@ MUTATIONS = {
     "range-early": ("static", '("HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")', "()"),
     "unwatched": ("static", "[:-1] != stamp[:-1]", "is None"),
     "watched-too-closely": ("static", "[:-1] != stamp[:-1]", " != stamp"),
-    "left-open": ("static", "        response.close()\n", ""),
-    "wrapper-lost": ("static", "        environ.update(aside)\n", "        pass\n"),
+    "left-open": ("static", "            response.close()\n", ""),
+    "range-lost": ("static", "        environ.update(aside)\n", "        pass\n"),
     "public-year": ("static", 'private=Policy(IMMUTABLE.replace("public", "private"))', "private=None"),
     "api-linked": ("static", "if on_api(app,", "if False and on_api(app,"),
 }  # fmt: skip

@@ -100,14 +100,17 @@ def _serve(
         return FileWrapper(file, size)
 
     environ = exchange.request.environ
-    put_aside = ("wsgi.file_wrapper", *LATER)
-    aside = {name: environ.pop(name) for name in put_aside if name in environ}
+    aside = {name: environ.pop(name) for name in LATER if name in environ}
+    wrapper = environ.get("wsgi.file_wrapper")
     environ["wsgi.file_wrapper"] = wrap_file
     try:
         response = view()
     finally:
-        del environ["wsgi.file_wrapper"]
         environ.update(aside)
+        if wrapper is None:
+            del environ["wsgi.file_wrapper"]
+        else:
+            environ["wsgi.file_wrapper"] = wrapper
     stamp = None
     # of the open file: another may lie at its path by now
     if len(files) == 1 and exchange.returned is response:
@@ -117,11 +120,12 @@ def _serve(
         # Flask's own are of time and size, which files of two releases may share
         response.set_etag(digest)
         del response.headers["Last-Modified"]
-    try:
-        response.make_conditional(environ, True, response.content_length)
-    except Exception:
-        response.close()
-        raise
+    if aside:
+        try:
+            response.make_conditional(environ, True, response.content_length)
+        except Exception:
+            response.close()
+            raise
     if stamp is not None:
         body: t.Any = response.response
         response.response = ClosingIterator(_watch(body, files[0], stamp), body.close)
