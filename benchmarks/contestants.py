@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from functools import wraps
+from hashlib import sha256
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -26,6 +27,7 @@ from service import service_app
 from werkzeug.test import create_environ
 
 HERE = Path(__file__).parent
+STYLE = HERE / "static" / "page.css"
 KIT = (
     HERE.parent
     / "{{cookiecutter.project_slug}}/{{cookiecutter.__package_name}}/nocache"
@@ -267,6 +269,11 @@ CONTESTS = {
     "405": Contest("/items", "405", THREE, {"method": "PUT"}),
     "500": Contest("/broken", "500", THREE),
     "static file": Contest("/static/page.css", "200", THREE),
+    "static file, fingerprinted": Contest(
+        f"/static/page.css?v={sha256(STYLE.read_bytes()).hexdigest()[:16]}",
+        "200",
+        THREE,
+    ),
     "static file, 304": Contest(
         "/static/page.css",
         "304",

@@ -13,6 +13,7 @@ from selenium.webdriver import ChromeService
 from selenium.webdriver.common.by import By
 
 from .counter import Counter
+from .counter import Headers
 from .processes import environment
 from .processes import HOST
 from .processes import PATIENCE
@@ -60,6 +61,15 @@ link.as = "fetch";
 link.crossOrigin = "anonymous";
 link.onload = () => done(true);
 document.head.append(link);
+"""
+LINK = """
+const [href, , done] = arguments;
+const link = Object.assign(document.createElement("link"), { href, rel: "stylesheet" });
+link.onload = () => done(true);
+document.head.append(link);
+"""
+CUSTOM_PROPERTY = """
+return getComputedStyle(document.documentElement).getPropertyValue("--proof").trim();
 """
 SHOWN_AGAIN = """
 window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
@@ -206,6 +216,9 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
         with visiting(guarded, scratch) as visit, visiting(dated, scratch) as control:
             yield from tell_story(visit, control, rounds)
             yield preloaded(visit)
+        with visiting(guarded, scratch) as visit:
+            yield second_visit(visit, rounds // 5)
+            yield changed_asset(visit, service)
         flag = "--disable-features=BackForwardCache"
         with (
             visiting(guarded, scratch, flag) as visit,
@@ -264,6 +277,61 @@ def preloaded(visit: Visit) -> Row:
     if not visit.tally.leaked:
         row.fail("preload no longer defeats no-store: mend docs/caching.md.")
     return row
+
+
+def second_visit(visit: Visit, rounds: int) -> Row:
+    """Show that the page's assets cost no request but on the first visit."""
+    used, asked = Tally(), Tally()
+    row = Row("chromium", "must hit: assets, by digest", used, asked, checks=2)
+    if len(assets(visit)) < 2:
+        row.fail("the first visit asked for no assets, so this shows nothing.")
+    # the control: the same file by an address without its digest
+    for tally, plain in ((used, False), (asked, True)):
+        for _ in range(max(rounds, 1) + plain):
+            again = assets(visit, plain)
+            tally.requests += 1
+            tally.unasked += not again
+            tally.not_modified += any(status == 304 for *_, status, _ in again)
+    if used.unasked != used.requests:
+        row.fail("a later visit asked for an asset again.")
+    if asked.unasked:
+        row.fail("the control did not ask for its file, so this shows nothing.")
+    return row
+
+
+def changed_asset(visit: Visit, service: Service) -> Row:
+    """Replace the style sheet under a browser that keeps it for a year."""
+    row = Row("chromium", "asset changed: seen at once")
+    row.guarded = visit.tally = Tally()
+    (style,) = service.folder.glob("*/static/style.css")
+    intact = style.read_bytes()
+    for content in (intact + b":root { --proof: changed }", intact):
+        new = style.with_name("new.css")
+        new.write_bytes(content)
+        new.replace(style)
+        asked = [path for _, path, status, _ in assets(visit) if status == 200]
+        visit.tally.requests += 1
+        shown = visit.driver.execute_script(CUSTOM_PROPERTY) == "changed"
+        visit.tally.stale += shown != (content != intact)
+        # as it was before it is fresh still
+        if len(asked) != (content != intact):
+            row.fail(f"the browser asked for {asked}.")
+    if visit.tally.stale:
+        row.fail("the page has an old style.")
+    return row
+
+
+def assets(visit: Visit, plain: bool = False) -> list[tuple[str, str, int, Headers]]:
+    """Open the page and return what it asked the origin for of its assets.
+
+    :param plain: whether it links its style sheet without the digest as well.
+    """
+    before = len(visit.counter.log)
+    visit.open()
+    if plain:
+        visit.call(LINK, "/static/style.css")
+    log = visit.counter.log[before:]
+    return [entry for entry in log if entry[1].startswith("/static/")]
 
 
 def heal(before: Origin, after: Origin, scratch: Path) -> Iterator[Row]:

@@ -13,7 +13,15 @@ from conftest import clean_environ
 from conftest import KIT
 from conftest import ROOT
 
-TESTS = ("invisible", "response", "cacheable", "guard", "policy", "overridden")
+TESTS = (
+    "invisible",
+    "response",
+    "cacheable",
+    "guard",
+    "policy",
+    "overridden",
+    "static",
+)
 # the file, what stands in it once, and the mistake
 MUTATIONS = {
     "unclosed": ("guard", "    except BaseException:\n        closer(body)()\n", "    except ZeroDivisionError:\n"),
@@ -50,6 +58,18 @@ MUTATIONS = {
     "unentered": ("app", "exchange.entered = self", "pass"),
     "made-twice": ("app", "response = super().make_response(rv)", "response = super().make_response(super().make_response(rv))"),
     "shared": ("app", "response = copy(response)", "pass"),
+    "any-digest": ("static", "if _digest(file, stamp) == digest", "if True"),
+    "digest-of-the-path": ("static", "if len(files) == 1 and exchange.returned is response", "if True"),
+    "digest-kept-too-early": ("static", "if time.time_ns() - stamp[-1] > SETTLED", "if True"),
+    "time-of-release": ("static", "        response.set_etag(digest)\n", ""),
+    "date-of-release": ("static", '        del response.headers["Last-Modified"]\n', ""),
+    "range-early": ("static", '("HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")', "()"),
+    "unwatched": ("static", "[:-1] != stamp[:-1]", "is None"),
+    "watched-too-closely": ("static", "[:-1] != stamp[:-1]", " != stamp"),
+    "left-open": ("static", "            response.close()\n", ""),
+    "range-lost": ("static", "        environ.update(aside)\n", "        pass\n"),
+    "public-year": ("static", 'private=Policy(IMMUTABLE.replace("public", "private"))', "private=None"),
+    "api-linked": ("static", "if on_api(app,", "if False and on_api(app,"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ MODULES = sorted(KIT.rglob("*.py"))
 # what a running service needs; the rest is for developers, tests and CI
 ENFORCING = (
     "app",
+    "static",
     "guard",
     "response",
     "declare",
@@ -64,6 +65,7 @@ def test_imports_run_downwards(name: str) -> None:
 
 def test_enforcing_modules_need_no_audit() -> None:
     for name in (
+        "static",
         "guard",
         "response",
         "declare",
@@ -90,4 +92,4 @@ def test_what_enforces_stays_small() -> None:
         for name in ENFORCING
         for line in (KIT / f"{name}.py").read_text("utf-8").splitlines()
     ]
-    assert len(lines) <= 1250
+    assert len(lines) <= 1500

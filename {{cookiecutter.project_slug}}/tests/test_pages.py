@@ -34,6 +34,8 @@ def test_index_files_exist(client: FlaskClient) -> None:
     for file in files:
         with client.get(file) as response:
             assert response.status_code == 200
+            # by the digest in its address, so that the next visit asks for none
+            assert response.cache_control.immutable
 
 
 def test_page_nothing_inline(client: FlaskClient) -> None:

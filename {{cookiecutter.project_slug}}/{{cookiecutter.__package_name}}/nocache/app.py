@@ -9,26 +9,20 @@ from flask import Response as FlaskResponse
 from werkzeug.datastructures import Headers
 
 from .audit.cli import commands
-from .declare import declare_cacheable
 from .guard import current
 from .guard import guard
 from .policy import Policy
 from .policy import REVALIDATE
 from .response import Response
+from .static import add_digest
+from .static import declare_static
+from .static import STATIC_VIEWS
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
     from flask.typing import ResponseReturnValue
 
-# whose views serve the static files of an app and of its blueprints
-STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
-STATIC = declare_cacheable(
-    REVALIDATE,
-    "Flask's static files",
-    # beside a cookie or with credentials: only the client's own cache
-    private=Policy("private, no-cache"),
-)
 # what Flask makes a new response of
 FRESH: frozenset[t.Any] = frozenset({dict, list, str})
 
@@ -58,10 +52,15 @@ class NoCacheFlask(Flask):
         **options: t.Any,
     ) -> None:
         if getattr(view_func, "__module__", None) in STATIC_VIEWS:
-            view_func = STATIC(view_func)
+            view_func = declare_static(view_func)
         super().add_url_rule(
             rule, endpoint, view_func, provide_automatic_options, **options
         )
+
+    def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
+        # what the app's own functions set stays
+        super().inject_url_defaults(endpoint, values)
+        add_digest(self, endpoint, values)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse

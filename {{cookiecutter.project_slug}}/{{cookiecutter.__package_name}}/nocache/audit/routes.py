@@ -11,6 +11,8 @@ import typing as t
 
 from ..blueprint import on_api
 from ..declare import policy_of
+from ..policy import REVALIDATE
+from ..static import STATIC_TEXT
 from . import source
 
 if t.TYPE_CHECKING:
@@ -144,7 +146,10 @@ def _lineage(blueprint: str) -> t.Iterator[str]:
 def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
     if closed:
         return "no-store", ""
-    return (str(policy), policy.reason) if policy is not None else ("undeclared", "")
+    if policy is None:
+        return "undeclared", ""
+    text = STATIC_TEXT if policy.text == REVALIDATE else str(policy)
+    return text, policy.reason
 
 
 def _rule_text(rule: Rule) -> str:

@@ -19,6 +19,7 @@ from .findings import Finding
 from .findings import finding
 from .policy_file import policy_file_findings
 from .policy_file import project_root
+from .routes import app_location
 from .routes import code_location
 from .routes import Registration
 from .routes import routes
@@ -36,6 +37,12 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 BY_ENDPOINT = (
     "declare it where the app is made:"
     " app.view_functions[{0!r}] = nocache(app.view_functions[{0!r}])."
+)
+# Flask's setting for static files, whose policy does not heed it
+STATIC_AGE = "SEND_FILE_MAX_AGE_DEFAULT"
+STATIC_AGE_HINT = (
+    "remove it, and link static files with url_for('static', filename=...):"
+    " by the digest in their URL browsers keep them for a year."
 )
 
 
@@ -84,6 +91,7 @@ def _sifted(
         for line, id, subject, fact in source.spot(path, text, outline):
             findings.append(finding(id, (short(path), line), subject, fact))
         notes += silence.notes(short(path), text)
+    findings += _setting_findings(app, findings)
     # what a module gives the server may be seen in its source already
     bypasses = {(f.path, f.line) for f in findings if f.id == "NC002"}
     findings += [f for f in server_findings(app) if (f.path, f.line) not in bypasses]
@@ -107,6 +115,17 @@ def other_files(app: Flask) -> t.Iterator[str]:
     # an installed app has no project: the working directory may be anybody's
     folder = root if own == root or root in own.parents else own
     yield from filter(source.is_read, source.below(str(folder)))
+
+
+def _setting_findings(app: Flask, findings: list[Finding]) -> list[Finding]:
+    """Return what the configuration says of static files, unless the source showed it."""
+    subject = f"'{STATIC_AGE}'"
+    if app.config.get(STATIC_AGE) is None or any(
+        subject in f.message for f in findings
+    ):
+        return []
+    where = app_location(app)
+    return [finding("NC007", where, subject, hint=STATIC_AGE_HINT)]
 
 
 def _route_findings(

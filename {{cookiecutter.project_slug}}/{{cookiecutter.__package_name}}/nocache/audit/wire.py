@@ -12,9 +12,12 @@ from werkzeug.test import Client
 
 from ..policy import CDN
 from ..policy import REMOVED
+from ..policy import REVALIDATE
 from ..policy import SAFE
 from ..policy import STORABLE
 from ..policy import VALIDATORS
+from ..static import IMMUTABLE
+from ..static import STATIC_TEXT
 from . import unkeyed
 from .findings import Finding
 from .findings import finding
@@ -117,6 +120,9 @@ def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
     :param headers: names and values of the response.
     :param policy: that of the :class:`Route`.
     """
+    if policy == STATIC_TEXT:
+        texts = (REVALIDATE, IMMUTABLE)
+        return any(honours(method, status, headers, text) for text in texts)
     policy = policy.partition(";")[0]
     if policy in NOT_STORED or method not in SAFE or str(status) not in STORABLE:
         return False
@@ -127,7 +133,8 @@ def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
     if governing == [("cache-control", policy)]:
         return "private" in policy or not _personal(headers)
     # beside a cookie the client alone may store Flask's static files
-    private = tokens([("Cache-Control", policy)], "cache-control") | {"private"}
+    private = tokens([("Cache-Control", policy)], "cache-control") - {"public"}
+    private |= {"private"}
     return [name for name, _ in governing] == ["cache-control"] and private == tokens(
         governing, "cache-control"
     )
