@@ -18,6 +18,7 @@ from unicodedata import east_asian_width
 import pytest
 from conftest import Bake
 from conftest import Project
+from conftest import PYTHONS
 from conftest import QUESTIONS
 from conftest import ROOT
 from conftest import TEMPLATE
@@ -25,7 +26,6 @@ from cookiecutter.exceptions import FailedHookException
 from cookiecutter.exceptions import OutputDirExistsException
 from cookiecutter.main import cookiecutter
 from cookiecutter.utils import create_env_with_context
-from test_generated_project import PYTHONS
 
 GOOD = {
     "project_name": "Saved Items",

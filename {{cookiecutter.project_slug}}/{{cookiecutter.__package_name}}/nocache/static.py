@@ -16,7 +16,7 @@ from werkzeug.wsgi import ClosingIterator
 from werkzeug.wsgi import FileWrapper
 
 from .declare import declare_cacheable
-from .declare import on_api
+from .blueprint import on_api
 from .declare import policy_of
 from .guard import current
 from .guard import Exchange

@@ -7,7 +7,7 @@ import typing as t
 
 from werkzeug.exceptions import HTTPException
 
-from ..declare import on_api
+from ..blueprint import on_api
 from ..declare import policy_of
 
 if t.TYPE_CHECKING:
