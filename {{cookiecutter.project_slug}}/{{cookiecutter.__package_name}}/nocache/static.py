@@ -15,8 +15,8 @@ from werkzeug.security import safe_join
 from werkzeug.wsgi import ClosingIterator
 from werkzeug.wsgi import FileWrapper
 
-from .declare import declare_cacheable
 from .blueprint import on_api
+from .declare import declare_cacheable
 from .declare import policy_of
 from .guard import current
 from .guard import Exchange
