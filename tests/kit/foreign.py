@@ -169,7 +169,7 @@ def measure(foreign: Foreign, mounted: bool, folder: Path) -> dict[str, t.Any]:
     entry = recording(entry, extra, recorded)
     for path in foreign.paths:
         answer(entry, path, headers=CONDITIONS)
-    driven = check_app(app, entry, **foreign.arguments)
+    wire = check_app(app, entry, **foreign.arguments)
     kept = {"authorized": "Authorization" in extra}
     dynamic = [(r, got) for r, got in recorded if not static(r, got)]
     return {
@@ -181,7 +181,7 @@ def measure(foreign: Foreign, mounted: bool, folder: Path) -> dict[str, t.Any]:
             for r, got in dynamic
         ),
         "inexact": [f"{r} {got.status}" for r, got in dynamic if inexact(got)],
-        "driven": [str(finding) for finding in driven],
+        "wire": [str(finding) for finding in wire],
         # NC011 is about the kit, not about the application
         "findings": Counter(f.id for f in audit_app(app) if f.id != "NC011"),
     }

@@ -79,6 +79,6 @@ def test_foreign_app_under_the_guard_answers_nothing_storable(
         assert measured["answers"] >= plain["answers"]
         assert measured["statuses"]["200"] > plain["statuses"]["200"] * 0.9
         assert measured["storable"] == 0
-        assert measured["inexact"] == measured["driven"] == []
+        assert measured["inexact"] == measured["wire"] == []
     table = (ROOT / "docs" / "adopting.md").read_text("utf-8").splitlines()
     assert row(name, plain, guarded, adopted) in table

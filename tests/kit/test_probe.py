@@ -424,6 +424,16 @@ def test_nc012_unkeyed(app: Flask, probe: t.Any) -> None:
     assert result.stdout.count("hint:") == 1
 
 
+def test_nc012_in_a_page_that_shows_its_address(app: Flask, probe: t.Any) -> None:
+    """The query that the probe made for itself is no change."""
+    app.config["TRUSTED_HOSTS"] = ["127.0.0.1"]
+    public_page(app, lambda: f"{request.url} {request.headers.get('Origin')}")
+    with served(app) as url:
+        result = probe(url)
+    assert "changes with Origin" in result.stdout
+    assert result.stdout.count("NC0") == 1
+
+
 def test_nc012_behind_a_cache_that_keys_by_the_url(app: Flask, probe: t.Any) -> None:
     """No copy hides the change, and the service's own copies stay clean."""
     public_page(app, lambda: request.headers.get("X-Forwarded-Host", "none"))

@@ -23,10 +23,10 @@ WORTH_PARSING = re.compile(
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
-Spotted = tuple[int, str, str, str]
+Spot = tuple[int, str, str, str]
 
 
-def spot(tree: ast.Module) -> t.Iterator[Spotted]:
+def spot(tree: ast.Module) -> t.Iterator[Spot]:
     """Yield line, id, subject and fact of what an app is put into.
 
     :param tree: a module.
@@ -66,7 +66,7 @@ class _Scope:
         elif isinstance(value, ast.Call) and not any(map(self._is_app, _values(value))):
             self.apps.discard(name)
 
-    def spot(self, tree: ast.AST) -> t.Iterator[Spotted]:
+    def spot(self, tree: ast.AST) -> t.Iterator[Spot]:
         for node in ast.iter_child_nodes(tree):
             targets, value = _assignment(node)
             names = [target.id for target in targets if isinstance(target, ast.Name)]
@@ -98,8 +98,8 @@ class _Scope:
             return False
         if not any(map(self._is_app, values)):
             return False
-        known = MIDDLEWARE.fullmatch(name) or name == "graft"
-        return bool(known or (served and name[:1].isupper()))
+        middleware = MIDDLEWARE.fullmatch(name) or name == "graft"
+        return bool(middleware or (served and name[:1].isupper()))
 
     def _is_app(self, node: ast.AST) -> bool:
         match node:

@@ -114,8 +114,8 @@ CATALOGUE = {
     "NC015": Kind(
         "cache-deception",
         "{subject} is stored under names like those of static files: {fact}.",
-        "let no rule of the edge store by extension or directory what is no-store;"
-        " docs/edge.md has them.",
+        "have each rule of the edge that goes by extension or directory heed the"
+        " origin's headers.",
     ),
 }
 

@@ -81,17 +81,17 @@ def policy_file_findings(
     text = path.read_text(encoding="utf-8").splitlines()
     lines = {line: n for n, line in enumerate(text, 1) if line and line[0] != "#"}
     # up to 1.0 the file listed every route
-    closed = [n for line, n in lines.items() if _split(line)[1] in NOT_STORED]
-    if closed:
-        fact = f"lists {len(closed)} routes that no cache stores, as it did up to 1.0"
-        yield finding("NC010", (place, closed[0]), f"'{POLICY_FILE}'", fact)
+    old = [n for line, n in lines.items() if _split(line)[1] in NOT_STORED]
+    if old:
+        fact = f"lists {len(old)} routes that no cache stores, as it did up to 1.0"
+        yield finding("NC010", (place, old[0]), f"'{POLICY_FILE}'", fact)
     expected = set(exceptions(table, silenced))
-    spared = {_split(str(route))[0] for route in table if route.place in faulty}
+    exempt = {_split(str(route))[0] for route in table if route.place in faulty}
     for line in expected - lines.keys():
-        if _split(line)[0] not in spared:
+        if _split(line)[0] not in exempt:
             yield finding("NC010", (place, 1), f"'{line}'", "is not accepted")
     for line in lines.keys() - expected:
-        if _split(line)[0] not in spared and lines[line] not in closed:
+        if _split(line)[0] not in exempt and lines[line] not in old:
             where = (place, lines[line])
             yield finding("NC010", where, f"'{line}'", "is accepted, but not declared")
 

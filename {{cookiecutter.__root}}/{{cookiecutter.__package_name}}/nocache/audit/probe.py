@@ -121,7 +121,7 @@ def probe(
     """
     findings: dict[tuple[Route, str], Finding] = {}
     copies: dict[Route, dict[str, str]] = {}
-    shared: dict[Route, Request] = {}
+    examples: dict[Route, Request] = {}
     ids: set[str] = set()
     young: dict[tuple[str, ...], Request] = {}
     for request in _again(plan, tell, young):
@@ -130,17 +130,17 @@ def probe(
         status, fields = response.status, response.headers
         if method in SAFE and ("age", "0") in ((n.lower(), v) for n, v in fields):
             young.setdefault((method, request.path, request.query), request)
-        copy = kept(request, response, ids)
+        copy = copy_of(request, response, ids)
         ids |= request_ids(fields)
         if request.disguise:
             if copy:
                 copies.setdefault(route, {}).setdefault(request.disguise, copy)
             continue
         if route.shared and method == "GET":
-            shared.setdefault(route, request)
+            examples.setdefault(route, request)
         # a cache that may keep a response says its age, which the app itself never does
-        sent = [field for field in fields if field[0].lower() != "age"]
-        if fact := copy or storable(method, status, sent, route.policy):
+        governing = [field for field in fields if field[0].lower() != "age"]
+        if fact := copy or storable(method, status, governing, route.policy):
             # the same again, or with another query, is no other finding
             new = finding("NC008", route.place, request.subject, fact)
             findings.setdefault((route, request.subject), new)
@@ -148,7 +148,7 @@ def probe(
         {
             *findings.values(),
             *itertools.starmap(_deception, copies.items()),
-            *(f for request in shared.values() for f in _unkeyed(service, request)),
+            *(f for request in examples.values() for f in _unkeyed(service, request)),
         }
     )
 
@@ -191,7 +191,7 @@ def request_ids(fields: Fields) -> set[str]:
     return {value for name, value in fields if name.lower() == "x-request-id" and value}
 
 
-def kept(request: Request, response: Response, ids: set[str]) -> str:
+def copy_of(request: Request, response: Response, ids: set[str]) -> str:
     """Return what says that a cache gave or kept a response against its policy.
 
     :param request: the request.

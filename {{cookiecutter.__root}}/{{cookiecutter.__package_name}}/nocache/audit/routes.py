@@ -180,8 +180,8 @@ def _exits(route: Route, path: str, host: str) -> t.Iterator[Request]:
     other = next((m for m in METHODS if m not in route.methods), "TRACE")
     yield Request(route, other, path, host)
     # and 308 or 404 here
-    if turned := path[:-1] if path.endswith("/") else f"{path}/":
-        yield Request(route, "GET", turned, host)
+    if other_path := path[:-1] if path.endswith("/") else f"{path}/":
+        yield Request(route, "GET", other_path, host)
 
 
 def values_of(rule: Rule, arguments: t.Mapping[str, str]) -> dict[str, str]:

@@ -52,9 +52,9 @@ def server_findings(app: Flask) -> t.Iterator[Finding]:
                 subject = f"'{cls.__name__}.__call__'"
                 yield finding("NC002", where, subject, "replaces the guard")
     for module, name in dict.fromkeys([*_entry_points(project_root(app)), *DEFAULTS]):
-        served = getattr(sys.modules.get(module), name, None)
+        target = getattr(sys.modules.get(module), name, None)
         path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
-        if project_root(app) in path.parents and (kind := _unguarded(served)):
+        if project_root(app) in path.parents and (kind := _unguarded(target)):
             where = short(str(path)), _line_of(path, name)
             subject, fact = f"'{module}:{name}'", f"is a {kind} and not the guarded app"
             yield finding("NC002", where, subject, fact)
@@ -144,19 +144,19 @@ def _entry_points(root: Path) -> t.Iterator[tuple[str, str]]:
             yield from COMMAND.findall(text)
 
 
-def _unguarded(served: t.Any) -> str:
+def _unguarded(target: t.Any) -> str:
     """Return the kind of what is served past the guard, empty for what is not."""
-    if isinstance(served, Flask):
-        return "" if "nocache" in served.extensions else type(served).__name__
-    owner = getattr(served, "__self__", None)
+    if isinstance(target, Flask):
+        return "" if "nocache" in target.extensions else type(target).__name__
+    owner = getattr(target, "__self__", None)
     if isinstance(owner, Flask):
         # servers are handed app.wsgi_app too, which is guarded as well
         return _unguarded(owner)
-    if isinstance(served, ModuleType) or not callable(served):
+    if isinstance(target, ModuleType) or not callable(target):
         return ""
-    kind = type(served).__name__
+    kind = type(target).__name__
     if kind in ADAPTERS:
-        return _unguarded(getattr(served, "wsgi_application", None))
+        return _unguarded(getattr(target, "wsgi_application", None))
     return kind
 
 

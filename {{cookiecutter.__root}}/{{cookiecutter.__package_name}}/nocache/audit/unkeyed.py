@@ -108,10 +108,10 @@ def _difference(one: Response, other: Response) -> str:
 
 
 def _keyed(field: str, first: Response, other: Response) -> bool:
-    stored = [first]
+    copies = [first]
     if "no-store" not in tokens(other.headers, "cache-control"):
-        stored.append(other)
-    return all({field.lower(), "*"} & tokens(r.headers, "vary") for r in stored)
+        copies.append(other)
+    return all({field.lower(), "*"} & tokens(r.headers, "vary") for r in copies)
 
 
 def _alike(one: Response, other: Response) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import typing as t
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 from werkzeug.test import Client
 
@@ -38,7 +39,7 @@ NO_STORE = (
 # what says that a response is not the same for everybody
 PERSONAL = frozenset({"cookie", "authorization", "*"})
 
-Sent = tuple[Request, Response]
+Exchange = tuple[Request, Response]
 
 
 def check_app(
@@ -57,19 +58,19 @@ def check_app(
     send = partial(_send, Client(entry or app, use_cookies=False), _host(app))
     findings: set[Finding] = set()
     with _exceptions_as_responses(app):
-        for route, group in groupby(requests(app, arguments), lambda r: r.route):
-            sent = [(request, send(request)) for request in group]
-            first = sent[0][0]
-            findings.update(_lost(route, sent))
+        for route, group in groupby(requests(app, arguments), attrgetter("route")):
+            exchanges = [(request, send(request)) for request in group]
+            first = exchanges[0][0]
+            findings.update(_without_effect(route, exchanges))
             if route.shared and "GET" in route.methods:
                 get = first._replace(method="GET")
                 findings.update(dependencies(get, partial(send, whole=True)))
             if route.endpoint in app.view_functions:
                 with _raising(app, route.endpoint):
                     response = send(first)
-                closed = route._replace(policy="no-store")
-                sent.append((first._replace(route=closed), response))
-            for request, response in sent:
+                no_store = route._replace(policy="no-store")
+                exchanges.append((first._replace(route=no_store), response))
+            for request, response in exchanges:
                 policy = request.route.policy
                 if fact := storable(request.method, *response[:2], policy):
                     place = route.place
@@ -147,11 +148,11 @@ def _personal(headers: Fields) -> str:
     return f"varies by {', '.join(sorted(named))}" if named else ""
 
 
-def _lost(route: Route, sent: list[Sent]) -> t.Iterator[Finding]:
+def _without_effect(route: Route, exchanges: list[Exchange]) -> t.Iterator[Finding]:
     """Yield a finding where no response leaves as the route declares, and none could."""
     responses = [
         response
-        for request, response in sent
+        for request, response in exchanges
         if request.method == "GET" and response.status == 200
     ]
     if not route.storable or not responses:
@@ -183,7 +184,7 @@ def dependencies(
         return send(request._replace(headers=headers))
 
     first = ask({})
-    # neither a mistake of its own nor what leaves as no-store can be shared
+    # no cache stores an error, or what leaves as no-store; edges store redirects by status
     if 300 <= first.status < 400 or honours(
         "GET", first.status, first.headers, request.route.policy
     ):
