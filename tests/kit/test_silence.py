@@ -100,6 +100,20 @@ def test_every_finding_of_the_line_and_id_is_silenced(
     assert len(silenced(app)) == 2
 
 
+def test_comment_holds_for_the_whole_of_a_long_statement(
+    app: NoCacheFlask, write: Write
+) -> None:
+    """A formatter breaks the line, and the comment goes with its end."""
+    write(
+        "views.py",
+        "if True:\n    # why\n    page = make_response('x')\n"
+        "    page.headers['Expires'] = (\n"
+        f"        '0'  # {IGNORE} NC007, the proxy asks for it\n    )",
+    )
+
+    assert found(app) == []
+
+
 def test_another_line_is_not_silenced(app: NoCacheFlask, write: Write) -> None:
     write("views.py", f"{STAMP}  # {IGNORE} NC007, the proxy\n{STAMP}")
 
@@ -111,7 +125,7 @@ def test_another_line_is_not_silenced(app: NoCacheFlask, write: Write) -> None:
     [
         (f"{IGNORE} NC007", "gives no reason", ["NC007"]),
         (f"{IGNORE} NC007,", "gives no reason", ["NC007"]),
-        (f"{IGNORE} NC009, fine", "silences nothing on its line", ["NC007"]),
+        (f"{IGNORE} NC009, fine", "silences nothing there", ["NC007"]),
         (f"{IGNORE} NC999, fine", "names no finding", ["NC007"]),
         (f"{IGNORE}, fine", "names no finding", ["NC007"]),
     ],
@@ -134,7 +148,7 @@ def test_comment_where_nothing_is_wrong_is_a_finding(
     write("views.py", f"x = 1  # {IGNORE} NC007, long gone")
 
     assert found(app) == [
-        ("NC006", 2, "'nocache: ignore NC007' silences nothing on its line.")
+        ("NC006", 2, "'nocache: ignore NC007' silences nothing there.")
     ]
 
 

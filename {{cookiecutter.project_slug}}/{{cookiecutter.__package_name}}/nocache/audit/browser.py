@@ -21,7 +21,7 @@ WORTH_TOKENS = re.compile(
 FORCED = frozenset({"force-cache", "only-if-cached"})
 STORES = frozenset({"add", "addAll", "put"})
 WORKBOX = frozenset({"CacheFirst", "NetworkFirst", "StaleWhileRevalidate"})
-JINJA = re.compile(r"\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+JINJA = re.compile(r"\{(?:#.*?#|\{.*?\}|%.*?%)\}", re.DOTALL)
 FILES = re.compile(r"static|assets|\\\.")
 # by what a script looks at an address
 TESTS = (["endsWith"], ["includes"], ["indexOf"], ["match"], ["startsWith"])

@@ -18,6 +18,7 @@ OPENING = re.compile(rf"(?:#|//|/\*|<!--|\{{#|;)[ \t]*{MARK}\b.*")
 CLOSING = re.compile(r"\s*(?:-->|\*/|#\})[^\n]*$")
 # these are about files that nobody writes by hand
 NEVER = frozenset({"NC010", "NC011"})
+BETWEEN = frozenset({tokenize.DEDENT, tokenize.INDENT, tokenize.NL})
 HINT = "write '# nocache: ignore NC007, why it does no harm' on the line, or remove it."
 
 
@@ -26,12 +27,14 @@ class Note(t.NamedTuple):
 
     :param path: the file.
     :param line: the line in it, from 1.
+    :param lines: the lines of the statement: a formatter moves the end of a long one.
     :param id: the id of the finding, empty if none is named.
     :param reason: why it does no harm.
     """
 
     path: str
     line: int
+    lines: range
     id: str
     reason: str
 
@@ -56,12 +59,12 @@ def notes(path: str, text: str) -> t.Iterator[Note]:
     """
     if MARK not in text:
         return
-    for line, comment in _comments(path, text):
+    for line, lines, comment in _comments(path, text):
         # one line may need two
         for part in re.split(rf"(?={MARK})", comment)[1:]:
             if note := NOTE.match(part.rstrip("# \t")):
                 reason = " ".join(note["reason"].split())
-                yield Note(path, line, note["id"] or "", reason)
+                yield Note(path, line, lines, note["id"] or "", reason)
 
 
 def sift(
@@ -75,11 +78,15 @@ def sift(
     kept, silenced = list(found), list[Silenced]()
     for note in written:
         where, subject = (note.path, note.line), f"'{MARK} {note.id}".rstrip() + "'"
-        meant = [f for f in kept if f[:3] == (*where, note.id) and note.id not in NEVER]
+        meant = [
+            f
+            for f in kept
+            if f.path == note.path and f.line in note.lines and f.id == note.id
+        ]
         if note.id not in CATALOGUE:
             fact = "names no finding"
-        elif not meant:
-            fact = "silences nothing on its line"
+        elif not meant or note.id in NEVER:
+            fact = "silences nothing there"
         elif not note.reason:
             fact = "gives no reason"
         else:
@@ -90,15 +97,25 @@ def sift(
     return kept, silenced
 
 
-def _comments(path: str, text: str) -> t.Iterator[tuple[int, str]]:
+def _comments(path: str, text: str) -> t.Iterator[tuple[int, range, str]]:
+    """Yield the line, the lines of the statement and the text of each comment."""
     if not path.endswith(".py"):
         for line, content in enumerate(text.splitlines(), 1):
-            if comment := OPENING.search(content):
-                yield line, CLOSING.sub("", comment[0])
+            if found := OPENING.search(content):
+                yield line, range(line, line + 1), CLOSING.sub("", found[0])
         return
+    first, comments = 0, list[tuple[int, str]]()
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
-                yield token.start[0], token.string
+                comments.append((token.start[0], token.string))
+            elif token.type == tokenize.NEWLINE or (
+                token.type == tokenize.NL and not first
+            ):
+                for line, comment in comments:
+                    yield line, range(first or line, token.start[0] + 1), comment
+                first, comments = 0, []
+            elif token.type not in BETWEEN:
+                first = first or token.start[0]
     except (SyntaxError, tokenize.TokenError):
         return  # no part of an app that could be loaded
