@@ -134,6 +134,21 @@ def cacheable_app() -> Flask:
     return service(app, kit.cacheable(max_age=60, public=True, reason="measured"))
 
 
+def all_arguments_app() -> Flask:
+    kit = load_kit()
+    app = kit.NoCacheFlask("all_arguments", root_path=str(HERE))
+    declare = kit.cacheable(
+        max_age=60,
+        public=True,
+        shared_max_age=3600,
+        immutable=True,
+        vary=["Accept-Language"],
+        etag=lambda: "1",
+        reason="measured",
+    )
+    return service(app, declare)
+
+
 def by_hand_app() -> Flask:
     """Let a route be stored by the means of Werkzeug."""
 
@@ -257,6 +272,7 @@ CONTESTS = {
             "guard, CDN fields": cdn_app,
             "guard, @nocache": declared_app,
             "guard, @cacheable": cacheable_app,
+            "guard, @cacheable, all arguments": all_arguments_app,
             "cache_control by hand": by_hand_app,
             "after_request header": after_request_app,
             "article's decorator": article_app,

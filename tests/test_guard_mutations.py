@@ -14,6 +14,7 @@ from conftest import KIT
 from conftest import ROOT
 
 TESTS = (
+    "declaration",
     "invisible",
     "response",
     "cacheable",
@@ -70,6 +71,28 @@ MUTATIONS = {
     "range-lost": ("static", "        environ.update(aside)\n", "        pass\n"),
     "public-year": ("static", 'private=Policy(IMMUTABLE.replace("public", "private"))', "private=None"),
     "api-linked": ("static", "if on_api(app,", "if False and on_api(app,"),
+    "spared-refused": ("guard", "and not self.spared:\n            status", "and True:\n            status"),
+    "spared-unknown-length": ("guard", "not self.spared\n            and self.request", "True\n            and self.request"),
+    "tag-not-sent": ("guard", "kept = with_etag(kept, self.etag)", "pass"),
+    "tag-on-no-store": ("guard", "self.etag is not None and policy.storable", "self.etag is not None"),
+    "silent-loss": ("guard", "lost = self.loss and not policy.storable", "lost = False"),
+    "loss-of-what-is-stored": ("guard", "if self.loss and not policy.storable:", "if self.loss:"),
+    "no-status-named": ("guard", "reason = refusal(self.method, status) or self.loss", "reason = self.loss"),
+    "length-unnamed": ("guard", 'self.loss = "unknown length"', "pass"),
+    "disclosure-unnamed": ("guard", 'self.loss = policy.disclosure(headers) or "Authorization"', "pass"),
+    "closing-is-a-loss": ("guard", '        self.loss = ""\n', ""),
+    "closed-is-a-loss": ("declare", "        if exchange.limit is None:\n", "        if True:\n"),
+    "tag-over-the-view's": ("policy", 'if "etag" in names:', "if False:"),
+    "strong-tag-encoded": ("policy", '"content-encoding" in names and', "False and"),
+    "vary-replaced": ("policy", "field_names(*vary, *self.vary)", "field_names(*self.vary)"),
+    "vary-doubled": ("policy", "names.setdefault(name.lower(), name)", "names.setdefault(name, name)"),
+    "asked-though-closed": ("conditional", "exchange is not None and exchange.limit is None", "exchange is not None"),
+    "asked-before-if-match": ("conditional", "any(name in exchange.request.environ for name in PRECONDITIONS)", "False"),
+    "any-tag": ("conditional", "if not ENTITY_TAG.fullmatch(etag):", "if False:"),
+    "personal-vary": ("arguments", "if public and name.lower() in PERSONAL:", "if False:"),
+    "shared-and-private": ("arguments", 'if shared_max_age:\n', "if False:\n"),
+    "private-shared": ("declare", "        if not public:\n", "        if False:\n"),
+    "immutable-and-stale": ("declare", "if immutable and not max_age:", "if False:"),
 }  # fmt: skip
 
 

@@ -147,6 +147,15 @@ def test_overridden_receiver_that_fails_opens_nothing(
 # why a declared response left as no-store
 
 
+@nocache
+def nothing() -> None: ...
+
+
+def with_nothing() -> Response:
+    nothing()
+    return Response("x")
+
+
 def failing() -> Response:
     abort(404)
 
@@ -208,14 +217,14 @@ def test_overridden_says_why_a_declared_response_is_not_stored(
 def test_overridden_says_nothing_where_nothing_was_declared(
     app: NoCacheFlask, heard: Heard
 ) -> None:
-    seen = nocache(lambda: None)
-    app.before_request(lambda: seen() if request.path == "/closed" else None)
+    app.before_request(lambda: nothing() if request.path == "/closed" else None)
     app.add_url_rule("/closed", "closed", public(with_fields()))
     app.add_url_rule("/nocache", "nocache", public(nocache(with_fields())))
     api = ApiBlueprint("api", "api", url_prefix="/api")
     api.add_url_rule("/", "items", public(with_fields()))
     app.register_blueprint(api)
-    for path in ("/closed", "/nocache", "/api/"):
+    app.add_url_rule("/inside", "inside", public(with_nothing))
+    for path in ("/closed", "/nocache", "/inside", "/api/"):
         assert_not_stored(answer(app, path))
     app.before_request_funcs.setdefault(None, []).append(lambda: ("no", 401))
     assert answer(app, "/closed").status == 401
@@ -229,3 +238,12 @@ def test_overridden_says_nothing_of_what_is_stored(
     for method in ("GET", "HEAD"):
         assert answer(app, "/", method).get("Cache-Control") == "private, max-age=3600"
     assert heard == []
+
+
+def test_overridden_does_not_name_the_etag_that_the_guard_would_add(
+    app: NoCacheFlask, heard: Heard
+) -> None:
+    tagged: t.Any = cacheable(max_age=1, public=True, etag=lambda: "1", reason="tested")
+    app.add_url_rule("/", "items", tagged(with_fields(("Set-Cookie", "a=b"))))
+    assert_not_stored(answer(app))
+    assert heard == [("items", [], "Set-Cookie")]

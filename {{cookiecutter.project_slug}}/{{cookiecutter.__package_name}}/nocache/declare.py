@@ -179,7 +179,7 @@ def _wrap(
     view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
 ) -> View[P, R]:
     """Wrap a view; what it returns is noted in the exchange that `enter` returns."""
-    tag = policy.etag
+    tag, awaited = policy.etag, inspect.iscoroutinefunction(policy.etag)
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
@@ -202,7 +202,8 @@ def _wrap(
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         exchange, returned = enter(), None
         if tag is not None and asks(exchange):
-            known = exchange.entered.ensure_sync(tag)(*args, **kwargs)
+            ask = exchange.entered.ensure_sync(tag) if awaited else tag
+            known = ask(*args, **kwargs)
             returned = not_modified(exchange, known)
         if returned is None:
             returned = view(*args, **kwargs)

@@ -150,7 +150,7 @@ class Policy:
         """
         kept: Fields = []
         vary: list[str] = []
-        examined = EXAMINED if self.public or self.vary else ()
+        examined = EXAMINED if self.public else ()
         for field in headers:
             name = field[0]
             if name not in self.harmless:
