@@ -122,6 +122,20 @@ def test_uv_has_no_wheel_here(bake: Bake, machine: Machine) -> None:
 
 
 @pytest.mark.slow
+def test_uv_of_other_bytes_is_refused(bake: Bake, machine: Machine) -> None:
+    project, environ = bake(), machine("make", "git")
+    pins = project.path / "requirements-uv.txt"
+    other = re.sub("sha256:[0-9a-f]+", f"sha256:{'0' * 64}", pins.read_text("utf-8"))
+    pins.write_text(other, "utf-8")
+
+    bad = project.run("make", "setup", **environ)
+
+    assert bad.returncode == 2
+    assert "DO NOT MATCH THE HASHES" in bad.stdout
+    assert not project.has(".venv/.ready")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["uv", "python3"])
 def test_no_make(bake: Bake, machine: Machine, tool: str) -> None:
     project = bake()
@@ -154,10 +168,13 @@ def test_hooks_path_is_set_for_all_repositories(bake: Bake, machine: Machine) ->
 
 
 @pytest.mark.slow
-def test_odd_path_and_umask(bake_into: Bake, tmp_path: Path, machine: Machine) -> None:
+@pytest.mark.parametrize("uv", [["uv"], []], ids=["uv", "no-uv"])
+def test_odd_path_and_umask(
+    bake_into: Bake, tmp_path: Path, machine: Machine, uv: list[str]
+) -> None:
     folder = tmp_path / "Zoë's & söns (日本) $HOME"
     folder.mkdir()
-    project, environ = bake_into(folder), machine("make", "uv", *COMMITS)
+    project, environ = bake_into(folder), machine("make", *uv, *COMMITS)
 
     run(project, "sh", "-ec", f"umask 077; {' '.join(GATE)}", **environ)
 
