@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import test_api
 from flask import Flask
 from flask.testing import FlaskClient
 from saved_items import config
-from saved_items import storage
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import ProgrammingError
@@ -144,32 +143,10 @@ def test_database_error(
     reason: str,
     status: int,
 ) -> None:
-    def fail(*args: object) -> None:
-        if issubclass(kind, DBAPIError):
-            raise kind("SELECT", {}, Exception(reason))
-        raise kind(reason)
-
-    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
-    monkeypatch.setattr(storage, "list_items", fail)
-    response = client.get(ITEMS)
-    problem(response, status)
-    assert reason not in response.text
+    test_api.test_database_error(app, client, monkeypatch, kind, reason, status)
 
 
 def test_parallel_writers_never_locked(app: Flask) -> None:
-    def write(number: int) -> int:
-        client = app.test_client()
-        item = save(client, str(number))
-        url = f"{ITEMS}/{item['id']}"
-        statuses = {
-            client.get(url).status_code,
-            client.put(url, json={"name": "x"}).status_code,
-        }
-        if number % 2:
-            client.delete(url)
-        return max(statuses)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(write, range(80))) == {200}
+    test_api.write_in_parallel(app, 80)
     items = app.test_client().get(f"{ITEMS}?limit=100").get_json()["items"]
     assert len(items) == 40

@@ -6,45 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from flask import request
-from flask import session
 from flask.testing import FlaskClient
 from saved_items import config
 from saved_items import create_app
-from saved_items import security
-from saved_items import storage
-
-HEADERS = security.HEADERS
-ITEMS = f"{config.API_PREFIX}/items"
-NO_STORE = "no-store, no-cache, must-revalidate, private, max-age=0"
-
-
-@pytest.fixture
-def production(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[Flask]:
-    """The app as gunicorn serves it, with a view that shows what it believes."""
-    monkeypatch.setenv("FLASK_SECRET_KEY", "0123456789abcdef")
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    app = create_app()
-    add_view(app)
-    yield app
-    with app.app_context():
-        storage.db.engine.dispose()
-
-
-def add_view(app: Flask) -> None:
-    @app.route("/told", methods=["GET", "POST"])
-    def told() -> dict[str, object]:
-        session["seen"] = True
-        return {
-            "address": request.remote_addr,
-            "url": request.root_url,
-            "form": len(request.form),
-        }
+from test_security import add_view
+from test_security import HEADERS
+from test_security import ITEMS
+from test_security import NO_STORE
+from test_security import production as production
 
 
 @pytest.mark.parametrize(
