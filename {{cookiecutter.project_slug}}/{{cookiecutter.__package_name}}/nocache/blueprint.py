@@ -8,7 +8,7 @@ from flask.sansio.blueprints import BlueprintSetupState
 
 
 class ApiBlueprint(Blueprint):
-    """A blueprint whose answers no cache may store, whatever its views declare."""
+    """A blueprint whose responses no cache may store, whatever its views declare."""
 
     def register(self, app: App, options: dict[str, t.Any]) -> None:
         """Register as any blueprint does.

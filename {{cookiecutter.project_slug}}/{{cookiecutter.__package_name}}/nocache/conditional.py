@@ -4,7 +4,7 @@ import re
 import typing as t
 
 from .guard import Exchange
-from .guard import PRECONDITIONS
+from .policy import PRECONDITIONS
 from .policy import unchanged
 
 Tag = t.Callable[..., t.Any]

@@ -14,6 +14,7 @@ from .policy import NOCACHE
 from .policy import PERMIT
 from .policy import Policy
 from .policy import pop_conditions
+from .policy import PRECONDITIONS
 from .policy import refusal
 from .policy import SAFE
 from .policy import unchanged
@@ -33,8 +34,6 @@ ERROR_FIELDS = [
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Content-Length", str(len(ERROR))),
 ]
-# conditions that stay in a request, because they end in 412, RFC 9110 13.1.1, 13.1.4
-PRECONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
 # reading these cannot fail, and servers see their length
 COMPLETE = frozenset({CompleteBody, list, tuple})
 
@@ -183,10 +182,13 @@ class Exchange:
         ):
             self.loss = "unknown length"
             return NOCACHE
-        if policy.public and (self.authorized or policy.disclosure(headers)):
-            self.loss = policy.disclosure(headers) or "Authorization"
-            return policy.private or NOCACHE
-        return policy
+        if not policy.public:
+            return policy
+        disclosure = policy.disclosure(headers)
+        if not (disclosure or self.authorized):
+            return policy
+        self.loss = disclosure or "Authorization"
+        return policy.private or NOCACHE
 
     def refuse_304(self, headers: Fields) -> tuple[str, Fields]:
         """Return what leaves in place of a 304, which would keep a client's copy alive.

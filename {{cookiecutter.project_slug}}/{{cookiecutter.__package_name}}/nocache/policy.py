@@ -59,6 +59,8 @@ MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
 
 # what can end in a 304 and so keep a client's old copy alive, RFC 9110 13.1.2, 13.1.3
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
+# what stays in a request, because it ends in 412, RFC 9110 13.1.1, 13.1.4
+PRECONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
 # of content, which a 304 has not, as Werkzeug takes it off, and what sends a file
 CONTENT = frozenset(
     {

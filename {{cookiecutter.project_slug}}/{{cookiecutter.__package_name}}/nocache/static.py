@@ -21,6 +21,7 @@ from .declare import policy_of
 from .guard import current
 from .guard import Exchange
 from .policy import Policy
+from .policy import PRECONDITIONS
 from .policy import REVALIDATE
 
 if t.TYPE_CHECKING:
@@ -45,7 +46,7 @@ FINGERPRINTED = Policy(
     IMMUTABLE, private=Policy(IMMUTABLE.replace("public", "private"))
 )
 # what is put aside until the validators of a file are known
-LATER = ("HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
+LATER = ("HTTP_RANGE", "HTTP_IF_RANGE", *PRECONDITIONS)
 # nanoseconds: two writes within the coarsest tick of a file system have one time
 SETTLED = 2_000_000_000
 LIMIT = 10_000  # digests
