@@ -77,15 +77,23 @@ def test_other_body_stays_what_it_is_in_flask(
     assert_not_stored(guarded)
 
 
-def test_response_of_a_view_keeps_its_class(app: NoCacheFlask) -> None:
-    shared = Own("x")
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Own("x"), lambda: flask.Response(iter(["x"]))],
+    ids=["own-class", "stream"],
+)
+def test_response_of_a_view_keeps_its_class(
+    app: NoCacheFlask, make: Callable[[], flask.Response]
+) -> None:
+    shared = make()
+    made = type(shared)
     classes: list[type] = []
     app.add_url_rule("/", "page", lambda: shared)
     app.after_request(lambda response: classes.append(type(response)) or response)  # type: ignore[func-returns-value]
 
     assert answer(app).body == b"x"
-    assert classes == [Own]
-    assert type(shared) is Own
+    assert classes == [made]
+    assert type(shared) is made
 
 
 def form(**options: t.Any) -> Callable[[], flask.Response]:

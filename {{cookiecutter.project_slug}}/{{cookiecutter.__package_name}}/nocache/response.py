@@ -53,13 +53,12 @@ def _nothing() -> None: ...
 
 
 class _ResponseType(type):
-    # Flask converts what is no instance of the app's class: flask.Response itself may
-    # become one, but what an app derived from it stays what it is
+    # Flask converts what is no instance of the app's class: flask.Response may become
+    # one where that pays, but what an app derived from it stays what it is
     def __instancecheck__(cls, instance: object) -> bool:
         if cls is Response:
-            return (
-                isinstance(instance, flask.Response)
-                and type(instance) is not flask.Response
+            return isinstance(instance, flask.Response) and not (
+                type(instance) is flask.Response and isinstance(instance.response, list)
             )
         return super().__instancecheck__(instance)
 
@@ -71,6 +70,9 @@ class Response(flask.Response, metaclass=_ResponseType):
     def force_type(
         cls, response: t.Any, environ: WSGIEnvironment | None = None
     ) -> t.Any:
+        if isinstance(response, flask.Response):
+            response.__class__ = cls
+            return response
         # Werkzeug runs an exception as a WSGI app, for the price of half a request
         if (
             isinstance(response, HTTPException)
@@ -87,11 +89,12 @@ class Response(flask.Response, metaclass=_ResponseType):
         # Werkzeug copies the headers and looks at each value again before it knows
         # whether there is anything to correct
         names = {name.lower() for name, _ in self.headers}
+        status = self.status_code
         if (
             type(self).get_wsgi_headers is not flask.Response.get_wsgi_headers
             or not CORRECTED.isdisjoint(names)
-            or self.status_code < 200
-            or self.status_code in (204, 304)
+            or status < 200
+            or status in (204, 304)
             or environ["REQUEST_METHOD"] == "HEAD"
         ):
             return super().get_wsgi_response(environ)
