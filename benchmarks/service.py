@@ -1,4 +1,4 @@
-"""The baked service, and what it costs that it tells about itself."""
+"""The baked service, and what its logs and metrics cost."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def prepare() -> None:
 
 
 def service_app(*, logs: bool = False, metrics: bool = False) -> WSGI:
-    """Serve as gunicorn does, which says so once an answer is out.
+    """Serve as gunicorn does, which says so once a response is out.
 
-    :param logs: whether it names requests and logs answers.
+    :param logs: whether it names requests and logs responses.
     :param metrics: whether it counts them as well.
     """
     prepare()
@@ -63,7 +63,7 @@ def service_app(*, logs: bool = False, metrics: bool = False) -> WSGI:
 def as_gunicorn(app: WSGI) -> WSGI:
     from blinker import signal
 
-    answered, over = signal("answered"), signal("request-over")
+    response_sent, over = signal("response-sent"), signal("request-over")
 
     def serve(environ: dict[str, t.Any], start_response: WSGI) -> list[bytes]:
         sent: dict[str, t.Any] = {}
@@ -73,7 +73,7 @@ def as_gunicorn(app: WSGI) -> WSGI:
             return start_response(status, headers, exc_info)
 
         body = list(app(environ, start))
-        answered.send(environ, seconds=0.001, **sent)
+        response_sent.send(environ, seconds=0.001, **sent)
         over.send()
         return body
 
@@ -85,7 +85,8 @@ if __name__ == "__main__":
     from saved_items import create_app
     from saved_items import storage
 
-    with create_app().app_context():
-        storage.alembic.upgrade()
+    app = create_app()
+    assert app.test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0
+    with app.app_context():
         for name in ("first", "second"):
             storage.add_item(name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -7,18 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .processes import environment
+from .processes import ProofError
 from .report import Row
 from .report import Tally
 from .service import Origin
+from .service import run
 from .service import Service
 
 
+DESCRIPTION = Path(__file__).with_name("openapi.json")
+
+
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Let schemathesis look for answers that the description does not allow."""
+    """Let schemathesis look for responses that the description does not allow."""
     service.migrate()
+    if missing := described() ^ served(service):
+        raise ProofError(f"{DESCRIPTION.name} and the routes differ in {missing}.")
     with Origin(service, "wsgi", "--workers", "2").serving() as origin:
         command = [sys.executable, "-m", "schemathesis.cli", "run"]
-        command += [str(service.folder / "openapi.json"), "--url", origin.url]
+        command += [str(DESCRIPTION), "--url", origin.url]
         command += ["--max-examples", str(rounds), "--seed", "1", "--checks", "all"]
         done = subprocess.run(
             command,
@@ -35,3 +43,26 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
     if done.returncode or cases is None:
         row.fail(f"it found\n{done.stdout[-4000:]}{done.stderr[-1000:]}")
     yield row
+
+
+def described() -> set[tuple[str, str]]:
+    """Return the path and the method of each operation of the description."""
+    paths = json.loads(DESCRIPTION.read_text("utf-8"))["paths"]
+    return {
+        (path, method.upper())
+        for path, operations in paths.items()
+        for method in operations
+        if method != "parameters"
+    }
+
+
+def served(service: Service) -> set[tuple[str, str]]:
+    """Return the path and the method of each route of the API."""
+    command = [service.python, "-m", "flask", "nocache", "routes", "--format=json"]
+    routes = json.loads(run(command, service.folder, service.environment()))
+    return {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route["rule"]), method)
+        for route in routes
+        if route["rule"].startswith("/api/")
+        for method in route["methods"]
+    }

@@ -15,20 +15,20 @@ SECURITY = "saved_items/security.py"
 APPLY = "self.status, self.headers = status, fields"
 # right with one process, which forgets its lists whenever it writes
 LISTS = """\
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 lists: Any = {}
 query_items = list_items
 
 
-def list_items(limit: int, before: int | None = None) -> Sequence[Item]:
+def list_items(limit: int, before: int = MAX_ID) -> Sequence[ItemRow]:
     if (limit, before) not in lists:
         lists[limit, before] = query_items(limit, before)
     return lists[limit, before]
 
 
-@event.listens_for(Session, "after_commit")
-def forget(session: object) -> None:
+@event.listens_for(Engine, "commit")
+def forget(connection: object) -> None:
     lists.clear()
 
 
@@ -89,8 +89,8 @@ MUTATIONS = {
     "lost-write": Mutation(
         "topology",
         STORAGE,
-        "db.session.add(item)\n    db.session.commit()",
-        "db.session.add(item)\n    db.session.flush()",
+        "db.engine.begin() as connection:\n        return connection.execute(query).one()",
+        "db.engine.connect() as connection:\n        return connection.execute(query).one()",
     ),
     "ungraceful": Mutation(
         "topology",

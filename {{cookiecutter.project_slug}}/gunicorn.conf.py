@@ -83,7 +83,7 @@ class AccessLogger(Logger):
     def access(
         self, resp: Any, req: Any, environ: Any, request_time: timedelta
     ) -> None:
-        signal("answered").send(
+        signal("response-sent").send(
             environ,
             status=resp.status,
             headers=resp.headers,
@@ -98,6 +98,8 @@ def without_query(record: logging.LogRecord) -> bool:
 
 
 logger_class = AccessLogger
+# no line shows these, and each record would look them up
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 logging.captureWarnings(True)
 logconfig_dict = {
     "version": 1,

@@ -37,8 +37,8 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "migrated.sqlite3"
     url = f"sqlite:///{path.as_posix()}"
     app = create_app({"TESTING": True, "DATABASE_URL": url})
+    assert app.test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0
     with app.app_context():
-        storage.alembic.upgrade()
         storage.db.engine.dispose()
     return path
 

@@ -39,7 +39,7 @@ def serve(app: Flask, path: str, **headers: str) -> dict[str, str]:
 
     for _ in app(environ, start_response):
         pass
-    signal("answered").send(environ, seconds=0.0123, **sent)
+    signal("response-sent").send(environ, seconds=0.0123, **sent)
     signal("request-over").send()
     return dict(sent["headers"])
 

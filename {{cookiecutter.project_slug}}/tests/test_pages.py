@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from flask import Flask
 from flask.testing import FlaskClient
+from flask.testing import FlaskCliRunner
 
 from {{ cookiecutter.__package_name }} import config
 from {{ cookiecutter.__package_name }} import storage
@@ -65,15 +67,18 @@ def test_readyz(client: FlaskClient) -> None:
 
 
 def test_readyz_no_database(app: Flask, client: FlaskClient) -> None:
-    drop(app, "alembic_version")
+    with app.app_context():
+        storage.db.engine.dispose()
+        path = Path(storage.db.engine.url.database or "")
+    path.unlink()
+    path.mkdir()
     response = client.get("/readyz")
     assert response.status_code == 503
-    assert response.get_json()["reason"] == "The database does not answer."
+    assert response.get_json()["reason"] == "The database cannot be reached."
 
 
-def test_readyz_not_migrated(app: Flask, client: FlaskClient) -> None:
-    with app.app_context():
-        storage.alembic.downgrade("base")
+def test_readyz_not_migrated(client: FlaskClient, runner: FlaskCliRunner) -> None:
+    assert runner.invoke(args=["db", "downgrade", "base"]).exit_code == 0
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.get_json()["reason"] == "The database is not migrated."
@@ -81,6 +86,7 @@ def test_readyz_not_migrated(app: Flask, client: FlaskClient) -> None:
 
 def test_readyz_newer_database(app: Flask, client: FlaskClient) -> None:
     with app.app_context(), storage.db.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN colour TEXT")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'newer'")
     assert client.get("/readyz").status_code == 200
 

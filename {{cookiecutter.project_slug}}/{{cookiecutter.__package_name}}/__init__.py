@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import api
+from . import commands
 from . import errors
 from . import observability
 from . import pages
@@ -31,6 +32,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> NoCacheFlask:
         metrics.init_app(app, int(os.environ["METRICS_PORT"]))
     security.init_app(app)
     storage.init_app(app)
+    commands.init_app(app)
     errors.init_app(app)
     app.register_blueprint(api.bp, url_prefix=API_PREFIX)
     app.register_blueprint(pages.bp)

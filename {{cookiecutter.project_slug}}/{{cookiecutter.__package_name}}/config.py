@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -35,7 +34,6 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=not debug,
         TRUSTED_PROXIES=0,
-        ALEMBIC={"script_location": _migrations()},
     )
     app.config.from_prefixed_env()
     if url := os.environ.get("DATABASE_URL"):
@@ -49,12 +47,6 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
         _check_positive(name, app.config[name])
     _check_hosts(app.config["TRUSTED_HOSTS"])
     _check_proxies(app.config["TRUSTED_PROXIES"])
-
-
-def _migrations() -> str:
-    path = Path(__file__).resolve().parent.parent / "migrations"
-    # a lone percent sign is an interpolation to configparser
-    return str(path).replace("%", "%%")
 
 
 def _database_url(value: object) -> URL:

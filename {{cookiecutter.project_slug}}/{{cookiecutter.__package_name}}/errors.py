@@ -34,7 +34,7 @@ class InvalidInput(HTTPException):
 
 
 def init_app(app: Flask) -> None:
-    """Answer errors as problems (RFC 9457) in the API, as pages elsewhere."""
+    """Show errors as problems (RFC 9457) in the API, as pages elsewhere."""
     app.register_error_handler(HTTPException, show_error)
     # locked, gone, out of connections, or not migrated yet
     for error in (OperationalError, InterfaceError, ProgrammingError, PoolTimeoutError):
@@ -61,10 +61,8 @@ def show_database_error(error: SQLAlchemyError) -> Response:
         reason += "; is it migrated? flask db upgrade"
     elif isinstance(error, ProgrammingError):
         raise error
-    current_app.logger.error("The database does not answer: %s", reason)
-    return show_error(
-        ServiceUnavailable("The database does not answer.", retry_after=5)
-    )
+    current_app.logger.error("The database cannot be used: %s", reason)
+    return show_error(ServiceUnavailable("The database cannot be used.", retry_after=5))
 
 
 def as_problem(error: HTTPException) -> dict[str, object]:

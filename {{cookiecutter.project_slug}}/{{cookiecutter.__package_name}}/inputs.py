@@ -1,16 +1,35 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from typing import Annotated
 from typing import TypeVar
 
 from flask import request
+from pydantic import AfterValidator
 from pydantic import BaseModel
+from pydantic import StringConstraints
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from .errors import InvalidInput
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def one_visible_line(text: str) -> str:
+    categories = {unicodedata.category(character) for character in text}
+    if categories & {"Cc", "Cs", "Zl", "Zp"} or categories <= {"Cf"}:
+        raise PydanticCustomError("line", "Must be one line of visible characters")
+    return text
+
+
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(one_visible_line),
+]
 
 
 def read_json(model: type[M]) -> M:
@@ -20,7 +39,7 @@ def read_json(model: type[M]) -> M:
         raise InvalidInput(415, {"Content-Type": "Must be application/json in UTF-8."})
     body = _read_body()
     try:
-        # parsed by pydantic itself, which limits depth and refuses bad Unicode
+        # pydantic parses it, and so limits its depth and refuses bad Unicode
         result = model.model_validate_json(body)
     except ValidationError as error:
         malformed = error.errors()[0]["type"] == "json_invalid"
@@ -64,7 +83,7 @@ def _too_large(limit: int) -> InvalidInput:
 
 def _invalid(status: int, error: ValidationError) -> InvalidInput:
     fields: dict[str, str] = {}
-    # a body of nothing but mistakes must not make a huge answer
+    # a body of nothing but mistakes must not make a huge response
     for problem in error.errors(include_url=False)[:20]:
         field = ".".join(map(str, problem["loc"])) or "body"
         fields.setdefault(field, f"{problem['msg']}.")

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from random import getrandbits
 from time import perf_counter
 from typing import Any
+from typing import TYPE_CHECKING
 
 from blinker import signal
 from flask import Flask
@@ -21,14 +22,19 @@ from flask.logging import default_handler
 from .nocache import overridden
 from .nocache import routes
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
 logger = logging.getLogger(__name__)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-# what counts the answers as well: method, route, status and seconds
+# what counts the responses as well: method, route, status and seconds
 counters: set[Callable[[str, str | None, int, float], None]] = set()
 
 # anything else is of any length, and no proxy made it
 REQUEST_ID = re.compile(r"[\w.+/=-]{1,128}", re.ASCII)
-# what the server finds in a request that has left the app
+# keys of the environ, for the server when the response is out
 ROUTE = "observability.route"
 UNSEEN = "observability.unseen"
 READABLE = "%(asctime)s %(levelname)s %(message)s [%(request_id)s]"
@@ -39,33 +45,47 @@ class Record(logging.LogRecord):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if known := request_id.get():
-            self.request_id = known
+        if current := request_id.get():
+            self.request_id = current
 
 
 def init_app(app: Flask) -> None:
     """Log each response under the name of its request."""
     logging.setLogRecordFactory(Record)
-    app.before_request(name_request)
-    app.after_request(send_request_id)
+    app.wsgi_app = RequestId(app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(note_route)
     overridden.connect(report_override)
-    # gunicorn.conf.py sends these once an answer is out
-    signal("answered").connect(report)
+    # gunicorn.conf.py sends these once a response is out
+    signal("response-sent").connect(report)
     signal("request-over").connect(forget_request)
     if app.debug and not logging.getLogger().handlers:
         log_readably(app)
 
 
-def name_request() -> None:
-    environ, rule = request.environ, request.url_rule
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id.set(given if REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}")
-    environ[ROUTE] = rule.rule if rule else None
+class RequestId:
+    """WSGI middleware that takes or makes the request's id and sends it back."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self.wsgi_app = wsgi_app
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not REQUEST_ID.fullmatch(id):
+            id = f"{getrandbits(128):032x}"
+        request_id.set(id)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            others = [pair for pair in headers if pair[0] != "X-Request-ID"]
+            return start_response(status, [*others, ("X-Request-ID", id)], *exc_info)
+
+        return self.wsgi_app(environ, start)
 
 
-def send_request_id(response: Response) -> Response:
-    response.headers["X-Request-ID"] = request_id.get() or ""
-    return response
+def note_route() -> None:
+    rule = request.url_rule
+    request.environ[ROUTE] = rule.rule if rule else None
 
 
 def forget_request(sender: object) -> None:
@@ -79,18 +99,18 @@ def report(
     headers: Iterable[tuple[str, str]],
     seconds: float,
 ) -> None:
-    """Log and count an answer.
+    """Log and count a response.
 
     :param environ: The request, without a route if it never reached Flask.
     :param status: As sent.
-    :param headers: As sent, so that the guard has been at them.
-    :param seconds: From the request's first line to the answer's last byte.
+    :param headers: As sent, so after the guard.
+    :param seconds: From the request's first line to the response's last byte.
     """
     if UNSEEN in environ:
         return
     caching = [value for name, value in headers if name.lower() == "cache-control"]
     policy = ", ".join(caching)
-    log_answer(
+    log_response(
         environ["REQUEST_METHOD"],
         environ.get(ROUTE),
         int(status[:3]),
@@ -99,7 +119,7 @@ def report(
     )
 
 
-def log_answer(
+def log_response(
     method: str, route: str | None, status: int, policy: str, seconds: float
 ) -> None:
     facts = {
@@ -112,8 +132,8 @@ def log_answer(
     }
     for count in counters:
         count(method, route, status, seconds)
-    told = [fact or "-" for fact in facts.values()]
-    logger.info("%s %s %s, %s ms, %s", *told, extra=facts)
+    shown = [fact or "-" for fact in facts.values()]
+    logger.info("%s %s %s, %s ms, %s", *shown, extra=facts)
 
 
 def report_override(
@@ -130,13 +150,12 @@ def report_override(
         "fields": fields,
         "reason": reason or None,
     }
-    told = ", ".join(fields) or "the declaration"
     # what no declaration is about, as a 404 of the view, is no surprise
     usual = not fields and reason.startswith(("method ", "status "))
     logger.log(
         logging.INFO if usual else logging.WARNING,
         "The guard overrode %s of %s%s.",
-        told,
+        ", ".join(fields) or "the declaration",
         endpoint,
         f": {reason}" if reason else "",
         extra=facts,
@@ -157,19 +176,19 @@ def log_readably(app: Flask) -> None:
         g.started = perf_counter()
 
     @app.after_request
-    def note(response: Response) -> Response:
+    def keep_status(response: Response) -> Response:
         g.status = response.status_code
         return response
 
     @app.teardown_request
-    def tell(error: BaseException | None) -> None:
+    def log(error: BaseException | None) -> None:
         if "started" in g:
             policies = {route.endpoint: route.policy for route in routes(app)}
-            log_answer(
+            log_response(
                 request.method,
                 request.environ[ROUTE],
                 g.get("status", 500),
-                # as declared: what leaves is known outside of the app only
+                # as declared: only the server knows what was sent
                 policies.get(request.endpoint or "", "no-store"),
                 perf_counter() - g.started,
             )

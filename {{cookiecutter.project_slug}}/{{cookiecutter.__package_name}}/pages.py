@@ -21,19 +21,19 @@ def index() -> ResponseReturnValue:
 @bp.get("/healthz")
 @nocache
 def healthz() -> ResponseReturnValue:
-    """Tell that the process is alive; the database is not asked."""
+    """Say that the process is alive; the database does not matter."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
 @nocache
 def readyz() -> ResponseReturnValue:
-    """Tell whether requests can be served: a migrated database answers."""
+    """Say whether requests can be served: the database is reachable and migrated."""
     try:
         if storage.is_migrated():
             return {"status": "ok"}
         reason = "The database is not migrated."
     except SQLAlchemyError as error:
         current_app.logger.error("Not ready: %s", getattr(error, "orig", error))
-        reason = "The database does not answer."
+        reason = "The database cannot be reached."
     return {"status": "unavailable", "reason": reason}, 503

@@ -8,20 +8,21 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from flask import Flask
-from flask_alembic import Alembic
 from flask_sqlalchemy_lite import SQLAlchemy
 from sqlalchemy import BigInteger
-from sqlalchemy import column
+from sqlalchemy import bindparam
 from sqlalchemy import ColumnElement
 from sqlalchemy import DateTime
 from sqlalchemy import delete
 from sqlalchemy import event
 from sqlalchemy import false
+from sqlalchemy import insert
+from sqlalchemy import inspect
 from sqlalchemy import Integer
 from sqlalchemy import MetaData
+from sqlalchemy import Row
 from sqlalchemy import select
 from sqlalchemy import String
-from sqlalchemy import table
 from sqlalchemy import update
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Mapped
@@ -56,21 +57,19 @@ class Item(Model):
         DateTime(timezone=True), default=lambda: datetime.now(UTC)
     )
 
-    def as_dict(self) -> dict[str, Any]:
-        created_at = self.created_at
-        if created_at.tzinfo is None:
-            # sqlite keeps the time but forgets that it is UTC
-            created_at = created_at.replace(tzinfo=UTC)
-        created_at = created_at.astimezone(UTC)
-        return {
-            "id": self.id,
-            "name": self.name,
-            "created_at": created_at.isoformat(timespec="milliseconds"),
-        }
 
+# rows through a connection take a third of the time of a session's objects; where
+# those are worth it, for relations, use db.session
+ItemRow = Row[int, str, datetime]
+COLUMNS = (Item.id, Item.name, Item.created_at)
+PAGE = (
+    select(*COLUMNS)
+    .where(Item.id < bindparam("before"))
+    .order_by(Item.id.desc())
+    .limit(bindparam("limit"))
+)
 
-db = SQLAlchemy(session_options={"expire_on_commit": False})
-alembic = Alembic(metadatas=Model.metadata, run_mkdir=False)
+db = SQLAlchemy()
 
 
 def init_app(app: Flask) -> None:
@@ -78,13 +77,13 @@ def init_app(app: Flask) -> None:
     options, statements = _engine(app.config)
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     db.init_app(app)
-    # no session here is async, and to await its end takes a thread for each request
-    app.teardown_appcontext_funcs = [
-        function
-        for function in app.teardown_appcontext_funcs
-        if not iscoroutinefunction(function)
-    ]
-    alembic.init_app(app)
+    if not app.config.get("SQLALCHEMY_ASYNC_ENGINES"):
+        # it closes async sessions, which takes a thread for each request
+        app.teardown_appcontext_funcs = [
+            function
+            for function in app.teardown_appcontext_funcs
+            if not iscoroutinefunction(function)
+        ]
 
     with app.app_context():
 
@@ -111,57 +110,63 @@ def _engine(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def is_migrated() -> bool:
-    """Tell whether the database has every table and column the code needs.
+    """Return whether the database has every table and column that the code needs.
 
-    A revision the code does not know is a newer one: while a release rolls
-    out, the old processes stay ready.
+    More of them are a newer schema: while a release rolls out, the old processes
+    stay ready.
     """
-    script = alembic.script_directory
-    version = select(column("version_num", String)).select_from(
-        table("alembic_version")
+    tables = inspect(db.engine).get_multi_columns()
+    columns = {
+        (name, column["name"])
+        for (_, name), table in tables.items()
+        for column in table
+    }
+    return columns.issuperset(
+        (table.name, column.name)
+        for table in Model.metadata.tables.values()
+        for column in table.columns
     )
-    current = set(db.session.scalars(version))
-    known = {revision.revision for revision in script.walk_revisions()}
-    return bool(current) and not current & (known - set(script.get_heads()))
 
 
-def list_items(limit: int, before: int | None = None) -> Sequence[Item]:
+def in_utc(moment: datetime) -> datetime:
+    # sqlite keeps the time but forgets that it is UTC
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+
+
+def list_items(limit: int, before: int = MAX_ID) -> Sequence[ItemRow]:
     """Return up to *limit* items, the newest first.
 
     :param before: Only items older than the one with this id.
     """
-    query = select(Item).order_by(Item.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Item.id < before)
-    return db.session.scalars(query).all()
+    with db.engine.connect() as connection:
+        return connection.execute(PAGE, {"limit": limit, "before": before}).all()
 
 
-def add_item(name: str) -> Item:
-    item = Item(name=name)
-    db.session.add(item)
-    db.session.commit()
-    return item
+def add_item(name: str) -> ItemRow:
+    query = insert(Item).values(name=name).returning(*COLUMNS)
+    with db.engine.begin() as connection:
+        return connection.execute(query).one()
 
 
-def get_item(item_id: int) -> Item | None:
-    return db.session.scalar(select(Item).where(_is(item_id)))
+def get_item(item_id: int) -> ItemRow | None:
+    query = select(*COLUMNS).where(_is(item_id))
+    with db.engine.connect() as connection:
+        return connection.execute(query).one_or_none()
 
 
-def rename_item(item_id: int, name: str) -> Item | None:
+def rename_item(item_id: int, name: str) -> ItemRow | None:
     # one statement: a read that later wants to write could meet a lock
-    query = update(Item).where(_is(item_id)).values(name=name).returning(Item)
-    item = db.session.scalar(query)
-    db.session.commit()
-    return item
+    query = update(Item).where(_is(item_id)).values(name=name).returning(*COLUMNS)
+    with db.engine.begin() as connection:
+        return connection.execute(query).one_or_none()
 
 
 def remove_item(item_id: int) -> bool:
-    query = delete(Item).where(_is(item_id)).returning(Item.id)
-    removed = db.session.scalar(query)
-    db.session.commit()
-    return removed is not None
+    query = delete(Item).where(_is(item_id))
+    with db.engine.begin() as connection:
+        return connection.execute(query).rowcount == 1
 
 
 def _is(item_id: int) -> ColumnElement[bool]:
-    # the database cannot even be asked about a larger number
+    # no database takes a larger number
     return Item.id == item_id if item_id <= MAX_ID else false()
