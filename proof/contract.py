@@ -15,7 +15,6 @@ from .service import Origin
 from .service import run
 from .service import Service
 
-
 DESCRIPTION = Path(__file__).with_name("openapi.json")
 
 

@@ -219,8 +219,8 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
             "app.py",
             {
                 "    def __call__(": "    def unused(",
-                "exchange is None or exchange.entered is not None": "False",
-                "exchange.entered = self": "pass",
+                "exchange is None or exchange.inner_app is not None": "False",
+                "exchange.inner_app = self": "pass",
             },
         ),
         ("policy.py", {", *self.fields]": "]"}),

@@ -23,20 +23,20 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from flask.typing import ResponseReturnValue
 
-# what Flask makes a new response of
+# types that Flask makes a new response from
 FRESH: frozenset[t.Any] = frozenset({dict, list, str})
 
 
 class NoCacheFlask(Flask):
-    """A Flask app whose responses no cache may store, unless a view is declared so.
+    """A Flask app whose responses no cache may store, unless a view is declared cacheable.
 
-    Set ``NOCACHE_CDN_HEADERS`` to send the fields that only a CDN reads as well.
-    Nothing turns the guard off.
+    Takes the parameters of :class:`flask.Flask`. ``NOCACHE_CDN_HEADERS = True`` adds the
+    fields that only CDNs read, RFC 9213. No setting turns the guard off.
     """
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        # a class of their own, the app's or that of another Flask beside it, stays
+        # a response class of the app or of another base class stays
         if self.response_class is FlaskResponse:
             self.response_class = Response
         # the prefixes below which every route has to be on an ApiBlueprint
@@ -58,36 +58,36 @@ class NoCacheFlask(Flask):
         )
 
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
-        # what the app's own functions set stays
+        # values that the app's own functions set stay
         super().inject_url_defaults(endpoint, values)
         add_digest(self, endpoint, values)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
-        # whatever is assigned to self.wsgi_app runs inside the guard
+        # middleware that is assigned to self.wsgi_app runs inside the guard
         return guard(self, super().__call__, environ, start_response)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> t.Iterable[bytes]:
-        # servers are handed ProxyFix(app.wsgi_app) too, which goes past __call__, and
-        # middleware may come in twice: only the first entry was guarded
+        # a server that is given ProxyFix(app.wsgi_app) does not go through __call__, and
+        # middleware may call this twice: the guard covers the first call only
         exchange = current.get()
-        if exchange is None or exchange.entered is not None:
+        if exchange is None or exchange.inner_app is not None:
             inner = functools.partial(NoCacheFlask.wsgi_app, self)
             return guard(self, inner, environ, start_response)
-        exchange.entered = self
+        exchange.inner_app = self
         return super().wsgi_app(environ, start_response)
 
     def request_context(self, environ: WSGIEnvironment) -> t.Any:
         context = super().request_context(environ)
         exchange = current.get()
-        # of those that follow, made inside of the first, none is the client's
+        # later ones are made by the app inside the first, not by the client
         if (
             exchange is not None
             and exchange.request is None
-            and exchange.entered is self
+            and exchange.inner_app is self
         ):
             exchange.request = context.request
         return context
@@ -95,9 +95,9 @@ class NoCacheFlask(Flask):
     def make_response(self, rv: ResponseReturnValue) -> FlaskResponse:
         response = super().make_response(rv)
         exchange = current.get()
-        if exchange is not None and rv is exchange.returned:
-            policy = t.cast(Policy, exchange.granted)
-            # a view may return one object to several requests, Flask's static view not
+        if exchange is not None and rv is exchange.return_value:
+            policy = t.cast(Policy, exchange.policy)
+            # a view may return the same object again; Flask's static view never does
             if type(rv) not in FRESH and policy.text != REVALIDATE:
                 response = copy(response)
                 response.headers = Headers(response.headers)

@@ -10,10 +10,11 @@ TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def require_seconds(name: str, value: object) -> None:
-    """Raise for what is no number of seconds.
+    """Raise an error if an argument is not a number of seconds.
 
     :param name: of the argument.
-    :param value: as it was given.
+    :raises TypeError: if it is not an int.
+    :raises ValueError: if it is negative, or more than a cache has to count.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"cacheable: {name} must be an int, got {value!r}.")
@@ -22,10 +23,11 @@ def require_seconds(name: str, value: object) -> None:
 
 
 def require_names(vary: object, public: bool) -> None:
-    """Raise for what is no list of field names that a response may depend on.
+    """Raise an error if `vary` is not a list of field names, RFC 9110 5.1.
 
-    :param vary: as it was given.
-    :param public: whether the response has to be the same for everybody.
+    :param public: whether the response is the same for everybody.
+    :raises TypeError: if it is not a tuple or list of str.
+    :raises ValueError: if a name is no token, or the response would not be reusable.
     """
     if not isinstance(vary, (tuple, list)):
         raise TypeError(
@@ -55,7 +57,7 @@ def cache_control(
     :param max_age: seconds.
     :param public: whether shared caches may store the response.
     :param shared_max_age: seconds, for shared caches.
-    :param immutable: whether it need not be revalidated on a reload.
+    :param immutable: whether it need not be revalidated on a reload, RFC 8246.
     """
     directives = ["public" if public else "private", f"max-age={max_age}"]
     if not max_age:

@@ -13,16 +13,16 @@ Tag = t.Callable[..., t.Any]
 ENTITY_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 
 
-def asks(exchange: Exchange | None) -> t.TypeGuard[Exchange]:
-    """Return whether the response of a declared view could be stored as declared."""
+def may_store(exchange: Exchange | None) -> t.TypeGuard[Exchange]:
+    """Return whether the response of a declared view can still be stored as declared."""
     return exchange is not None and exchange.limit is None
 
 
 def not_modified(exchange: Exchange, tag: object) -> t.Any:
-    """Return the 304 that spares a view its work, None if the view has to run.
+    """Return the 304 that comes in place of the view, or None if the view has to run.
 
-    :param exchange: the current one, which notes the tag for what leaves.
-    :param tag: what the `etag` of a declaration returned.
+    :param exchange: the current one, which adds the tag to the response.
+    :param tag: the result of the declaration's `etag` function.
     :raises TypeError: if the tag is neither a str nor None.
     :raises ValueError: if the tag has characters that no ETag may have.
     """
@@ -44,5 +44,5 @@ def not_modified(exchange: Exchange, tag: object) -> t.Any:
         or any(name in exchange.request.environ for name in PRECONDITIONS)
     ):
         return None
-    exchange.spared = True
-    return exchange.entered.response_class(status=304)
+    exchange.view_skipped = True
+    return exchange.inner_app.response_class(status=304)

@@ -16,7 +16,7 @@ from .arguments import cache_control
 from .arguments import require_names
 from .arguments import require_seconds
 from .blueprint import on_api
-from .conditional import asks
+from .conditional import may_store
 from .conditional import not_modified
 from .conditional import Tag
 from .guard import current
@@ -48,8 +48,8 @@ def nocache(*, etag: bool = False) -> t.Callable[[View[P, R]], View[P, R]]: ...
 def nocache(view: t.Any = MISSING, /, *, etag: bool = False) -> t.Any:
     """Declare that no cache may store a response of a view.
 
-    A guarded app needs no more than the mark; on any other Flask app the responses to
-    the request get the headers here, those of ``abort()`` and of exceptions too.
+    In a guarded app this is only a mark. In any other Flask app the decorator sets the
+    headers itself, on responses of ``abort()`` and of exceptions too.
 
     :param etag: keep the view's ETag, so that clients can send it in ``If-Match``,
         RFC 9110 13.1.1.
@@ -72,24 +72,25 @@ def cacheable(
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Declare that caches may store the responses of a view.
 
-    Only what the view itself returned to GET or HEAD is stored, with status 200, 203,
-    206 or 304; a public response only without credentials and cookies. A declaration
+    This holds for responses that the view itself returns to GET or HEAD with status 200,
+    203, 206 or 304; for a public one only without credentials and cookies. A declaration
     may be kept in a variable and put on several views.
 
-    :param max_age: seconds for which a stored response is fresh; 0 means that it has to
-        be revalidated each time, RFC 9111 5.2.2.4.
-    :param public: whether shared caches may store it, not only the client's own.
-    :param shared_max_age: seconds for which shared caches take it for fresh, in place
-        of `max_age`, RFC 9111 5.2.2.10.
-    :param immutable: whether a client need not even revalidate it on a reload while it
-        is fresh, RFC 8246.
+    :param max_age: seconds for which a stored response is fresh, RFC 9111 5.2.2.1; 0
+        means that it has to be revalidated each time, RFC 9111 5.2.2.4.
+    :param public: whether shared caches may store it too, RFC 9111 5.2.2.9.
+    :param shared_max_age: seconds for which it is fresh in shared caches, instead of
+        `max_age`, RFC 9111 5.2.2.10.
+    :param immutable: whether clients need not revalidate it on a reload while it is
+        fresh, RFC 8246.
     :param vary: names of the request fields that the response depends on, added to the
         Vary that the view sets, RFC 9110 12.5.5.
-    :param etag: a function, async if need be, that is called with the view's arguments
-        before the view and returns the ETag, weak as ``W/"..."``, or None. While the
-        client has it the response is a 304 and the view does not run.
-    :param reason: why a stale response does no harm, for the reviewer.
-    :raises TypeError: if an argument or what is decorated has the wrong type.
+    :param etag: a function, possibly async, that is called with the view's arguments
+        before the view and returns an ETag, weak as ``W/"..."``, or None. If the client
+        has that ETag the response is a 304 and the view does not run, RFC 9110 13.1.2.
+    :param reason: why a stored response does no harm, for the reviewer.
+    :raises TypeError: if an argument has the wrong type, or if put on something that is
+        not a view.
     :raises ValueError: if an argument is out of range, contradicts another one, or the
         reason is blank.
     """
@@ -125,13 +126,13 @@ def declare_cacheable(
     vary: t.Sequence[str] = (),
     etag: Tag | None = None,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
-    """Return what declares a view with this Cache-Control, each with a policy of its own.
+    """Return a decorator that gives each view a policy of its own.
 
     :param text: the Cache-Control.
-    :param reason: why a stale response does no harm.
-    :param private: what holds where a public response is not allowed.
-    :param vary: the request fields that a response depends on.
-    :param etag: what returns the ETag of a response before its view runs.
+    :param reason: why a stored response does no harm.
+    :param private: the policy where a public response is not allowed.
+    :param vary: names of the request fields that the response depends on.
+    :param etag: the function that returns the ETag before the view runs.
     """
 
     def declare(view: View[P, R]) -> View[P, R]:
@@ -141,7 +142,7 @@ def declare_cacheable(
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
             setattr(wrapper, POLICY, policy)
-        # what was declared here, for the audit to see where it came to nothing
+        # for the audit, which reports a declaration that was lost
         with contextlib.suppress(AttributeError):
             setattr(view, TRACES, (*getattr(view, TRACES, ()), policy))
         return wrapper
@@ -150,7 +151,7 @@ def declare_cacheable(
 
 
 def policy_of(view: object) -> Policy | None:
-    """Return what a registered view is declared as, None if it is not."""
+    """Return the policy that a registered view is declared with, or None."""
     policy = getattr(view, POLICY, None)
     # a proxy or a mock has any attribute
     return policy if isinstance(policy, Policy) else None
@@ -178,49 +179,48 @@ def _declare_no_store(policy: Policy, view: View[P, R]) -> View[P, R]:
 def _wrap(
     view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
 ) -> View[P, R]:
-    """Wrap a view; what it returns is noted in the exchange that `enter` returns."""
-    tag, awaited = policy.etag, inspect.iscoroutinefunction(policy.etag)
+    """Wrap a view so that the exchange which `enter` returns gets its return value."""
+    tag, is_async = policy.etag, inspect.iscoroutinefunction(policy.etag)
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
-            exchange, returned = enter(), None
-            if tag is not None and asks(exchange):
-                known = tag(*args, **kwargs)
-                if inspect.isawaitable(known):
-                    known = await known
-                returned = not_modified(exchange, known)
-            if returned is None:
-                returned = await view(*args, **kwargs)
+            exchange, value = enter(), None
+            if tag is not None and may_store(exchange):
+                result = tag(*args, **kwargs)
+                if inspect.isawaitable(result):
+                    result = await result
+                value = not_modified(exchange, result)
+            if value is None:
+                value = await view(*args, **kwargs)
             if exchange is not None:
-                exchange.grant(policy, returned)
-            return returned
+                exchange.grant(policy, value)
+            return value
 
         return t.cast("View[P, R]", awaiting)
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        exchange, returned = enter(), None
-        if tag is not None and asks(exchange):
-            ask = exchange.entered.ensure_sync(tag) if awaited else tag
-            known = ask(*args, **kwargs)
-            returned = not_modified(exchange, known)
-        if returned is None:
-            returned = view(*args, **kwargs)
+        exchange, value = enter(), None
+        if tag is not None and may_store(exchange):
+            call = exchange.inner_app.ensure_sync(tag) if is_async else tag
+            value = not_modified(exchange, call(*args, **kwargs))
+        if value is None:
+            value = view(*args, **kwargs)
         if exchange is not None:
-            exchange.grant(policy, returned)
-        return returned
+            exchange.grant(policy, value)
+        return value
 
     return wrapper
 
 
 def _enter(policy: Policy) -> Exchange | None:
-    """Return the current exchange, if it is about the view that was declared so."""
+    """Return the current exchange if its request is for the view with this policy."""
     exchange, here = current.get(), _current_request()
-    # an app may make further requests inside, with the environment or a copy of it
+    # an app may make further requests itself, with the environ or a copy of it
     if exchange is None or here is None or exchange.request is not here:
         return None
-    app, rule = exchange.entered, here.url_rule
+    app, rule = exchange.inner_app, here.url_rule
     if rule is None or policy_of(app.view_functions.get(rule.endpoint)) is not policy:
         return None
     if policy.storable:
@@ -240,9 +240,9 @@ def _protect(policy: Policy) -> Exchange | None:
         exchange.close(policy)
         return None
     if exchange is not None:
-        entered = _enter(policy)
-        exchange.close(policy if entered else exchange.limit or NOCACHE)
-        return entered
+        own = _enter(policy)
+        exchange.close(policy if own else exchange.limit or NOCACHE)
+        return own
     here = _current_request()
     if here is not None:
         pop_conditions(here.environ)
@@ -253,7 +253,7 @@ def _protect(policy: Policy) -> Exchange | None:
 
 
 def _current_request() -> Request | None:
-    # the request itself, because each access through its proxy is a look-up
+    # not the proxy, which looks the request up at each access
     proxy: t.Any = request
     try:
         return t.cast(Request, proxy._get_current_object())
@@ -262,7 +262,7 @@ def _current_request() -> Request | None:
 
 
 def _harden(policy: Policy, response: Response) -> Response:
-    # a view may return one object to several requests
+    # a view may return the same object again
     response = copy(response)
     response.headers = Headers(policy.replace(list(response.headers)))
     return response

@@ -22,6 +22,7 @@ from .policy import with_etag
 from .policy import without_content
 from .response import closer
 from .response import CompleteBody
+from .response import empty_body
 from .response import read_ahead
 
 if t.TYPE_CHECKING:
@@ -37,60 +38,63 @@ ERROR_FIELDS = [
 # reading these cannot fail, and servers see their length
 COMPLETE = frozenset({CompleteBody, list, tuple})
 
-# sent as the guard removes or replaces what the app had set on a response, or sends that
-# of a declared view as no-store: the sender is the app, `endpoint` the request's or None,
-# `fields` the names of the fields, `reason` why the declaration does not hold, or empty
+# sent when the guard removes or replaces a field that the app set, or sends the response
+# of a declared view as no-store; the sender is the app, `endpoint` the request's or None,
+# `fields` the names of the fields, `reason` why the declaration does not apply, or empty
 overridden = signal("nocache-overridden")
 
 
 class Exchange:
-    """One request on its way through the guard, and what leaves as its response.
+    """A request on its way through the guard, and its response.
 
-    The app inside is given :meth:`start_response` in place of the server's, which is
-    called once, when the first chunk is there. A declared view finds the exchange by
-    :data:`current` and leaves its policy; where either is lost, nothing is stored.
+    The app gets :meth:`start_response` instead of the server's, which is called once,
+    when the first chunk of the body is there. A declared view finds the exchange in
+    :data:`current` and leaves its policy there; if either is lost, the response is
+    no-store.
     """
 
-    # what holds for most requests: an __init__ would cost as much as all the rest
+    # class attributes, because an __init__ would cost as much as the rest of the guard
     authorized = False
     bodiless = False
     conditions: dict[str, str] = {}
-    # what the view's `etag` returned, and whether it spared the view its work
+    # the declaration's ETag, and whether its 304 came in place of the view
     etag: str | None = None
-    spared = False
-    granted: Policy | None = None
+    view_skipped = False
+    # of the declared view that ran
+    policy: Policy | None = None
     headers_sent = False
-    # why the response of a declared view is not stored, unless its permit arrives
+    # why the response of a declared view is no-store, unless its permit arrives
     loss = ""
-    # the @nocache that ran, beside which nothing else is granted
+    # of the @nocache that ran, after which no other policy gets a permit
     limit: Policy | None = None
     permit: str | None = None
     server_write: t.Callable[[bytes], object] | None = None
     status = ""
-    # the app that was let in, the request that it made, what the declared view returned
-    entered: t.Any = None
+    # the first app inside the guard, its request, and the declared view's return value
+    inner_app: t.Any = None
     request: t.Any = None
-    returned: object = None
-    # what a file wrapper of the server made
+    return_value: object = None
+    # the result of the server's file wrapper
     file: object = None
 
     app: t.Any
     headers: Fields
-    # as the client and its caches know it: middleware may override it
+    # as the client sent it: middleware may override it
     method: str
     server: StartResponse | None
 
     def start_response(
         self, status: str, headers: Fields, exc_info: t.Any = None
     ) -> t.Callable[[bytes], None]:
-        """Take the status and headers of a response, which replace earlier ones.
+        """Keep the status and headers of a response until its first chunk; PEP 3333.
 
-        :raises Exception: that of `exc_info`, if the headers were sent; PEP 3333.
+        :param exc_info: the exception whose response replaces an earlier one.
+        :raises Exception: the exception in `exc_info`, if the headers were sent.
         """
         if self.headers_sent:
             raise exc_info[1] if exc_info else AssertionError("the headers were sent")
         policy = NOCACHE
-        if "304" <= status < "305" and not self.spared:
+        if "304" <= status < "305" and not self.view_skipped:
             status, headers = self.refuse_304(headers)
         elif self.permit is not None:
             kept = [field for field in headers if field[1] != self.permit]
@@ -119,7 +123,7 @@ class Exchange:
         return self.write
 
     def remember(self, wrapper: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Return a file wrapper whose file is known again, for a server's that is no class."""
+        """Return a file wrapper that keeps its result, for a server whose own is no class."""
 
         def wrap_file(*args: t.Any, **kwargs: t.Any) -> t.Any:
             self.file = wrapper(*args, **kwargs)
@@ -128,9 +132,10 @@ class Exchange:
         return wrap_file
 
     def send_headers(self, exc_info: t.Any = None) -> t.Any:
-        """Give the server what was taken, and return its write().
+        """Call the server's start_response and return its write(); PEP 3333.
 
-        :param exc_info: why it replaces what the server would not take.
+        :param exc_info: the exception whose response replaces one that the server refused.
+        :raises AssertionError: if the app did not call start_response.
         """
         if self.server is None or not self.status:
             raise AssertionError("start_response was not called, PEP 3333")
@@ -140,7 +145,7 @@ class Exchange:
         return self.server(self.status, self.headers, exc_info)
 
     def write(self, data: bytes) -> None:
-        """Send bytes ahead of the body, as the write() of PEP 3333 does."""
+        """Send bytes ahead of the body, as the write() of PEP 3333."""
         if not self.headers_sent:
             self.server_write = self.send_headers()
         if self.server_write is None:
@@ -149,34 +154,37 @@ class Exchange:
             self.server_write(data)
 
     def close(self, policy: Policy) -> None:
-        """Have nothing stored, whatever is declared beside: a @nocache ran.
+        """Forbid storing the response, whatever else is declared: a @nocache ran.
 
-        :param policy: what it declares.
+        :param policy: of that @nocache.
         """
         if self.limit is not NOCACHE:
             self.limit = policy
-        self.permit = self.returned = None
+        self.permit = self.return_value = None
         self.loss = ""
 
-    def grant(self, policy: Policy, returned: object) -> None:
-        """Note what a declared view returned; the response made of it gets a permit."""
+    def grant(self, policy: Policy, return_value: object) -> None:
+        """Let the response that Flask makes of a view's return value have a permit."""
         if self.limit is None or self.limit is policy:
-            self.granted, self.returned = policy, returned
+            self.policy, self.return_value = policy, return_value
 
     def new_permit(self) -> tuple[str, str]:
-        """Return a header field unlike any that an earlier response was kept with."""
+        """Return the header field of a permit, with another value for each request."""
         self.permit = f"{getrandbits(64)}"
         return PERMIT, self.permit
 
     def decide(self, status: str, headers: Fields) -> Policy:
-        """Return the policy that holds for a response with a permit."""
-        policy = t.cast(Policy, self.granted)
+        """Return the policy that applies to a response with a permit.
+
+        :param headers: names and values of the response.
+        """
+        policy = t.cast(Policy, self.policy)
         if policy.storable and refusal(self.method, status):
             return NOCACHE
         # only a length or HTTP/1.1 tells a body that failed from a complete one
         if (
             policy.storable
-            and not self.spared
+            and not self.view_skipped
             and self.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
             and "content-length" not in (name.lower() for name, _ in headers)
         ):
@@ -191,9 +199,9 @@ class Exchange:
         return policy.private or NOCACHE
 
     def refuse_304(self, headers: Fields) -> tuple[str, Fields]:
-        """Return what leaves in place of a 304, which would keep a client's copy alive.
+        """Return what replaces a 304 of the app, by which a client would reuse its copy.
 
-        :raises RuntimeError: if no condition of the request led to it.
+        :raises RuntimeError: if the request had no condition.
         """
         environ = self.request.environ if self.request is not None else {}
         left = PRECONDITIONS if self.method in SAFE else (*PRECONDITIONS, *CONDITIONS)
@@ -202,11 +210,12 @@ class Exchange:
                 "The view made a 304, but the request had no condition: the guard"
                 " compares the validators itself. Return the response with its ETag."
             )
-        # what is left of the conditions ends in 412, RFC 9110 13.1
+        # the conditions that are left end in 412, RFC 9110 13.1
         self.bodiless = True
         return "412 PRECONDITION FAILED", [*headers, ("Content-Length", "0")]
 
     def report(self, policy: Policy, status: str, headers: Fields) -> None:
+        """Send :data:`overridden` if the policy changes the response."""
         fields, reason = policy.overrides(headers), ""
         if self.loss and not policy.storable:
             reason = refusal(self.method, status) or self.loss
@@ -215,7 +224,7 @@ class Exchange:
             overridden.send(self.app, endpoint=endpoint, fields=fields, reason=reason)
 
 
-# the exchange that is under way; of one inside another it is the inner one
+# the innermost exchange in progress
 current: ContextVar[Exchange | None] = ContextVar("nocache.exchange", default=None)
 
 
@@ -225,12 +234,15 @@ def guard(
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> t.Iterable[bytes]:
-    """Respond with no-store headers, unless a declared view made the response.
+    """Call a WSGI application and send its response as no-store, unless declared.
 
-    :param app: the Flask app, whose configuration and logger are used.
+    :param app: the Flask app with the configuration and the logger.
     :param application: the WSGI callable inside the guard.
-    :param environ: the request; the conditions that can end in a 304 leave it.
+    :param environ: the request, from which the conditions that can end in a 304 are
+        removed, RFC 9110 13.1.
     :param start_response: the server's.
+    :raises Exception: of the application, in debug or testing mode, after ``write()``,
+        or where the request asked to upgrade.
     """
     exchange = Exchange()
     exchange.app, exchange.server = app, start_response
@@ -253,15 +265,15 @@ def guard(
         ):
             response = read_ahead(body)
         if exchange.bodiless:
-            response = _empty(body)
-        # an app that took the socket over has no headers to send
+            response = empty_body(body)
+        # a view that took the socket over never called start_response
         if not exchange.headers_sent and (exchange.status or response):
             exchange.send_headers()
     except Exception:
         propagate = app.config["PROPAGATE_EXCEPTIONS"]
         if propagate is None:
             propagate = app.testing or app.debug
-        # after write() it is too late for another response
+        # after write() no other response is possible
         if (
             propagate
             or exchange.server_write is not None
@@ -271,7 +283,7 @@ def guard(
             raise
         path = environ.get("PATH_INFO")
         app.logger.error("Exception on %s [%s]", path, exchange.method, exc_info=True)
-        response = error = _empty(body)
+        response = error = empty_body(body)
         if exchange.method != "HEAD":
             error.append(ERROR)
         refused = sys.exc_info() if exchange.headers_sent else None
@@ -283,13 +295,6 @@ def guard(
         raise
     finally:
         current.reset(token)
-        # a server may be found from its start_response, and its body from a server
+        # no cycle between the server, its body and its start_response
         exchange.server = None
     return response
-
-
-def _empty(body: t.Iterable[bytes]) -> CompleteBody:
-    """Return a body in place of another, which is closed with it."""
-    empty = CompleteBody()
-    empty.close = closer(body)
-    return empty

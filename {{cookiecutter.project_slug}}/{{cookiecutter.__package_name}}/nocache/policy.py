@@ -1,4 +1,4 @@
-"""What caches are told: header fields and their directives, RFC 9110, 9111, 9213."""
+"""Header fields for caches and their directives, RFC 9110, 9111, 9213."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Fields = list[tuple[str, str]]
 NO_STORE = (
     (
         "Cache-Control",
-        # the one directive that forbids keeping a copy, RFC 9111 5.2.2.5
+        # the one directive that forbids storing, RFC 9111 5.2.2.5
         "no-store, "
-        # a cache told to override no-store still has to ask the origin first
+        # a cache configured to ignore no-store still has to revalidate
         "no-cache, "
-        # no stale copy while the origin is down; harmless only beside private
+        # no stale response while the origin is down; harmless only beside private
         "must-revalidate, "
-        # what Fastly obeys, and a second lock where no-store is overridden
+        # Fastly obeys it, and it keeps shared caches out where no-store is ignored
         "private, "
-        # explicit, so that no cache falls back to a guess or to its default lifetime
+        # explicit, so that no cache uses a heuristic or its default lifetime
         "max-age=0",
     ),
-    # for HTTP/1.0: a real date, which 0 and -1 are not, and long past, as now is not
+    # for HTTP/1.0: a valid date, unlike 0 and -1, and past for any clock
     ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
-    # browsers honour it where something on the way rewrote Cache-Control; RFC 6749 5.1
+    # browsers obey it where a proxy removed Cache-Control; RFC 6749 5.1 asks for it
     ("Pragma", "no-cache"),
 )
 CDN = (
@@ -34,7 +34,7 @@ CDN = (
     # nginx obeys it even under proxy_ignore_headers Cache-Control
     ("X-Accel-Expires", "0"),
 )
-# carried by the response of a declared view, and taken off before it leaves
+# on the response of a declared view, until the guard removes it
 PERMIT = "Nocache-Permit"
 VALIDATORS = frozenset({"etag", "last-modified"})
 REMOVED = VALIDATORS | {
@@ -50,18 +50,18 @@ REMOVED = VALIDATORS | {
 }
 SAFE = frozenset({"GET", "HEAD"})
 STORABLE = frozenset({"200", "203", "206", "304"})
-# what a shared cache could mix up between users, or several CDNs ignore in Vary
+# fields whose responses differ between users, and which several CDNs ignore in Vary
 PERSONAL = frozenset({"authorization", "cookie", "*"})
-# what may forbid a public response, so that a look at it is never spared
+# fields that can forbid a public response and so are read each time
 EXAMINED = frozenset({"set-cookie", "vary"})
 REVALIDATE = "no-cache"
-MAX_AGE = 2**31  # seconds; a cache need not count further, RFC 9111 1.2.2
+MAX_AGE = 2**31  # seconds; no cache has to count further, RFC 9111 1.2.2
 
-# what can end in a 304 and so keep a client's old copy alive, RFC 9110 13.1.2, 13.1.3
+# the conditions that can end in a 304, RFC 9110 13.1.2, 13.1.3
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
-# what stays in a request, because it ends in 412, RFC 9110 13.1.1, 13.1.4
+# the conditions that end in 412, RFC 9110 13.1.1, 13.1.4
 PRECONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
-# of content, which a 304 has not, as Werkzeug takes it off, and what sends a file
+# fields about content, which Werkzeug removes from a 304 too, and those that send a file
 CONTENT = frozenset(
     {
         "allow",
@@ -79,14 +79,14 @@ CONTENT = frozenset(
 
 
 class FieldNames(dict[str, str]):
-    """Field names as they are compared, worked out once for each spelling."""
+    """Field names in lower case, computed once for each spelling."""
 
     def __missing__(self, spelling: str) -> str:
         name = spelling.strip().lower()
         # targeted fields are read as Cache-Control is, RFC 9213 2.2
         if name.endswith("-cache-control"):
             name = "cache-control"
-        if len(self) < 1000:  # an app may make names up
+        if len(self) < 1000:  # an app may invent names
             self[spelling] = name
         return name
 
@@ -95,14 +95,14 @@ NAMES = FieldNames()
 
 
 class Policy:
-    """What one view is declared as; compared by identity, never by value.
+    """The cache policy of a view; compared by identity, never by value.
 
     :param text: ``no-store``, or the Cache-Control of the responses.
     :param reason: why a stored response does no harm.
-    :param keeps: the validators that a no-store policy leaves.
-    :param private: what holds where this public policy does not.
-    :param vary: the request fields that a response depends on, RFC 9110 12.5.5.
-    :param etag: what returns the ETag of a response before its view runs.
+    :param keeps: the validators that a no-store policy keeps.
+    :param private: the policy where a public response is not allowed.
+    :param vary: names of the request fields that a response depends on, RFC 9110 12.5.5.
+    :param etag: the function that returns the ETag before the view runs.
     """
 
     __slots__ = (
@@ -138,7 +138,7 @@ class Policy:
         if vary:
             self.fields.append(("Vary", ", ".join(vary)))
         self.removes = REMOVED.difference(VALIDATORS if self.storable else keeps)
-        # spellings that were seen to stay
+        # spellings of field names that the policy keeps
         self.harmless = set[str]()
 
     def __str__(self) -> str:
@@ -146,9 +146,9 @@ class Policy:
         return f"{self.text}{vary}{'; ETag' if self.etag else ''}"
 
     def replace(self, headers: Fields) -> Fields:
-        """Return a new list in which this policy replaces all that a cache reads.
+        """Return a new list in which the policy replaces all fields that caches read.
 
-        :param headers: names and values as the app wrote them.
+        :param headers: names and values of the app's response.
         """
         kept: Fields = []
         vary: list[str] = []
@@ -161,12 +161,12 @@ class Policy:
                 if self.vary and NAMES[name] == "vary":
                     vary.append(field[1])
                     continue
-                # no more than the names that are kept, because an app may make some up
+                # only names that NAMES keeps, because an app may invent more
                 if name in NAMES and NAMES[name] not in examined:
                     self.harmless.add(name)
             kept.append(field)
         if vary:
-            # in one line: of several, nginx before 1.23 heeds the last alone
+            # in one line, because nginx before 1.23 obeys the last one only
             names = field_names(*vary, *self.vary)
             return [*kept, self.fields[0], ("Vary", ", ".join(names))]
         return [*kept, *self.fields]
@@ -190,7 +190,7 @@ class Policy:
     def overrides(self, headers: Fields) -> list[str]:
         """Return the names of the fields that this policy removes or changes.
 
-        :param headers: names and values as the app wrote them.
+        :param headers: names and values of the app's response.
         """
         return [
             name
@@ -206,9 +206,9 @@ NOCACHE_ETAG = Policy("no-store", keeps={"etag"})
 
 
 def field_names(*values: str) -> list[str]:
-    """Return the names in some values of Vary, each once, RFC 9110 12.5.5.
+    """Return the names in values of Vary, each once, RFC 9110 12.5.5.
 
-    :param values: lists with commas.
+    :param values: comma-separated lists.
     """
     names: dict[str, str] = {}
     for value in values:
@@ -219,7 +219,7 @@ def field_names(*values: str) -> list[str]:
 
 
 def refusal(method: str, status: str) -> str:
-    """Return why no response with a method and status is stored, empty if it may be.
+    """Return why a response to this method with this status is no-store, or "".
 
     :param method: the method of the request.
     :param status: the status of the response, beginning with the code.
@@ -232,10 +232,10 @@ def refusal(method: str, status: str) -> str:
 
 
 def pop_conditions(environ: dict[str, t.Any]) -> dict[str, str]:
-    """Take the conditions that can end in a 304 out of a GET or HEAD and return them.
+    """Remove the conditions that can end in a 304 from a GET or HEAD and return them.
 
-    Those of a write stay: they end in 412 and keep it from overwriting, RFC 9110 13.1.
-    ``If-Range`` stays as well, because it ends in 200 or 206.
+    Other methods keep theirs, which end in 412 and prevent lost updates, RFC 9110 13.1.
+    ``If-Range`` stays too, because it ends in 200 or 206.
 
     :param environ: the WSGI environment, changed in place.
     """
@@ -245,10 +245,10 @@ def pop_conditions(environ: dict[str, t.Any]) -> dict[str, str]:
 
 
 def unchanged(conditions: dict[str, str], headers: Fields) -> bool:
-    """Return whether the client has what a response holds, RFC 9110 13.2.2.
+    """Return whether the client has the current response, RFC 9110 13.2.2.
 
-    :param conditions: what :func:`pop_conditions` returned.
-    :param headers: names and values of the response, its validators among them.
+    :param conditions: from :func:`pop_conditions`.
+    :param headers: names and values of the response, with its validators.
     """
     values = {NAMES[name]: value for name, value in headers}
     etag, last_modified = values.get("etag"), values.get("last-modified")
@@ -256,7 +256,7 @@ def unchanged(conditions: dict[str, str], headers: Fields) -> bool:
 
 
 def with_etag(headers: Fields, etag: str) -> Fields:
-    """Return the fields of a response with an ETag, unless they have one.
+    """Return the fields of a response, with an ETag if they have none.
 
     :param headers: names and values of the response.
     :param etag: the ETag, with its quotes.
@@ -264,7 +264,7 @@ def with_etag(headers: Fields, etag: str) -> Fields:
     names = {NAMES[name] for name, _ in headers}
     if "etag" in names:
         return headers
-    # each coding would need a strong tag of its own, RFC 9110 8.8.3.3
+    # a strong tag is for one content coding only, RFC 9110 8.8.3.3
     weak = "content-encoding" in names and etag.startswith('"')
     return [*headers, ("ETag", f"W/{etag}" if weak else etag)]
 

@@ -10,42 +10,46 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-# what Werkzeug makes a URI of
+# fields whose value Werkzeug turns into a URI
 CORRECTED = frozenset({"location", "content-location"})
 
 
 class CompleteBody(list[bytes]):
-    """A body that is all there: reading it cannot fail."""
+    """A body that is complete in memory, so that reading it cannot fail."""
 
     __slots__ = ("close",)
     close: t.Callable[[], None]
 
 
 class StartedBody(chain[bytes]):
-    """A body whose first chunk has been read already."""
+    """A body whose first chunk was read ahead."""
 
     __slots__ = ("close",)
     close: t.Callable[[], None]
 
 
 def read_ahead(body: t.Iterable[bytes]) -> CompleteBody | StartedBody:
-    """Read the first chunk of a body, before which no header leaves a server.
+    """Read the first chunk of a body, before which servers send no headers.
 
-    :param body: what the app returned, PEP 3333.
+    :param body: an iterable of bytes as PEP 3333 has it.
     """
     chunks = iter(body)
-    started: CompleteBody | StartedBody
     for chunk in chunks:
         started = StartedBody((chunk,), chunks)
-        break
-    else:
-        started = CompleteBody()
-    started.close = closer(body)
-    return started
+        started.close = closer(body)
+        return started
+    return empty_body(body)
+
+
+def empty_body(body: t.Iterable[bytes]) -> CompleteBody:
+    """Return an empty body that closes the given one."""
+    empty = CompleteBody()
+    empty.close = closer(body)
+    return empty
 
 
 def closer(body: t.Iterable[bytes]) -> t.Callable[[], None]:
-    """Return what closes a body, PEP 3333."""
+    """Return the function that closes a body, PEP 3333."""
     return getattr(body, "close", _nothing)
 
 
@@ -53,8 +57,8 @@ def _nothing() -> None: ...
 
 
 class _ResponseType(type):
-    # Flask converts what is no instance of the app's class: flask.Response may become
-    # one where that pays, but what an app derived from it stays what it is
+    # Flask converts a response that is no instance of the app's class: a complete
+    # flask.Response is worth that, a stream or a subclass of the app's keeps its class
     def __instancecheck__(cls, instance: object) -> bool:
         if cls is Response:
             return isinstance(instance, flask.Response) and not (
@@ -64,7 +68,7 @@ class _ResponseType(type):
 
 
 class Response(flask.Response, metaclass=_ResponseType):
-    """A response that gives a server its body whole, where it has it whole."""
+    """A response that passes a complete body to the server as a list."""
 
     @classmethod
     def force_type(
@@ -73,7 +77,7 @@ class Response(flask.Response, metaclass=_ResponseType):
         if isinstance(response, flask.Response):
             response.__class__ = cls
             return response
-        # Werkzeug runs an exception as a WSGI app, for the price of half a request
+        # Werkzeug runs an exception as a WSGI app, which costs half a request
         if (
             isinstance(response, HTTPException)
             and response.response is None
@@ -86,8 +90,8 @@ class Response(flask.Response, metaclass=_ResponseType):
         return super().force_type(response, environ)
 
     def get_wsgi_response(self, environ: WSGIEnvironment) -> t.Any:
-        # Werkzeug copies the headers and looks at each value again before it knows
-        # whether there is anything to correct
+        # Werkzeug copies the headers and checks each value again even where it has
+        # nothing to correct
         names = {name.lower() for name, _ in self.headers}
         status = self.status_code
         if (

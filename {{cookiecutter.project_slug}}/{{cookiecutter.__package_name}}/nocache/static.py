@@ -1,4 +1,4 @@
-"""Static files: their URLs carry a digest of the content, which lets caches keep them."""
+"""Static files, whose URLs carry a digest of their content so that caches may store them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
 
 Stamp = tuple[int, ...]
 
-# whose views serve the static files of an app and of its blueprints
+# the modules with Flask's views for static files
 STATIC_VIEWS = frozenset({"flask.app", "flask.blueprints"})
 DIGEST = "v"  # the argument in the query
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -45,9 +45,9 @@ STATIC = declare_cacheable(
 FINGERPRINTED = Policy(
     IMMUTABLE, private=Policy(IMMUTABLE.replace("public", "private"))
 )
-# what is put aside until the validators of a file are known
+# fields that the view must not see before the response has its ETag
 LATER = ("HTTP_RANGE", "HTTP_IF_RANGE", *PRECONDITIONS)
-# nanoseconds: two writes within the coarsest tick of a file system have one time
+# nanoseconds: two writes within a tick of the file system have the same time
 SETTLED = 2_000_000_000
 LIMIT = 10_000  # digests
 
@@ -55,7 +55,10 @@ _digests: dict[Stamp, str] = {}
 
 
 def declare_static(view: t.Any) -> t.Any:
-    """Return Flask's static view, declared; a file's current digest lets it be stored."""
+    """Return Flask's static view, declared.
+
+    A file is ``no-cache``, or immutable if the request has its current digest.
+    """
     declared = STATIC(view)
 
     @functools.wraps(declared)
@@ -73,9 +76,9 @@ def declare_static(view: t.Any) -> t.Any:
 
 
 def add_digest(app: Flask, endpoint: str, values: dict[str, t.Any]) -> None:
-    """Add the digest of a static file to what its URL is built of, if there is the file.
+    """Add the digest of a static file to the arguments of ``url_for``, if it exists.
 
-    :param values: the arguments of ``url_for``; a ``v`` among them stays.
+    :param values: the arguments, changed in place; an own ``v`` stays.
     """
     view: t.Any = app.view_functions.get(endpoint)
     policy = policy_of(view)
@@ -111,12 +114,12 @@ def _serve(view: t.Callable[[], Response], exchange: Exchange, digest: str) -> R
         else:
             environ["wsgi.file_wrapper"] = wrapper
     stamp = None
-    # of the open file: another may lie at its path by now
-    if len(files) == 1 and exchange.returned is response:
+    # of the open file, because the path may have another one by now
+    if len(files) == 1 and exchange.return_value is response:
         stamp = _stamp_of(files[0], digest)
     if stamp is not None:
-        exchange.granted = FINGERPRINTED
-        # Flask's own are of time and size, which files of two releases may share
+        exchange.policy = FINGERPRINTED
+        # Flask's validators are of time and size, which two releases may share
         response.set_etag(digest)
         del response.headers["Last-Modified"]
     if aside:
@@ -132,14 +135,17 @@ def _serve(view: t.Callable[[], Response], exchange: Exchange, digest: str) -> R
 
 
 def _watch(blocks: t.Iterable[bytes], file: t.Any, stamp: Stamp) -> t.Iterator[bytes]:
-    """Yield the blocks of a file, the last one only if the file is what it was."""
+    """Yield the blocks of a file, the last one only if the file did not change.
+
+    :raises RuntimeError: if it changed.
+    """
     held = b""
     for block in blocks:
         if held:
             yield held
         held = block
-    # not by its last time: that is new too where another file took its place, and then
-    # these bytes are still its own; no cache takes what breaks off, RFC 9111 3.3
+    # not by the time of its last change, which a rename sets too, without another content;
+    # no cache stores a response that breaks off, RFC 9111 3.3
     if _stamp(os.fstat(file.fileno()))[:-1] != stamp[:-1]:
         raise RuntimeError(f"The static file {file.name!r} changed while it was sent.")
     if held:
@@ -156,7 +162,7 @@ def _stamp_of(file: t.Any, digest: str) -> Stamp | None:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    """Return what no other content of a file has, the time that nobody can set last."""
+    """Return the facts that change with a file's content; nobody can set the last one."""
     times = status.st_mtime_ns, status.st_ctime_ns
     return status.st_dev, status.st_ino, status.st_size, *times
 
@@ -165,8 +171,8 @@ def _digest_at(path: str) -> str:
     """Return the digest of the file at a path, empty if it cannot be read."""
     try:
         status = os.stat(path)
-        if (known := _digests.get(_stamp(status))) is not None:
-            return known
+        if (digest := _digests.get(_stamp(status))) is not None:
+            return digest
         if not stat.S_ISREG(status.st_mode):
             return ""
         with open(path, "rb") as file:
@@ -177,8 +183,8 @@ def _digest_at(path: str) -> str:
 
 def _digest(file: t.Any, stamp: Stamp) -> str:
     """Return the digest of an open file, empty if it changes meanwhile."""
-    if (known := _digests.get(stamp)) is not None:
-        return known
+    if (digest := _digests.get(stamp)) is not None:
+        return digest
     digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     file.seek(0)
     if _stamp(os.fstat(file.fileno())) != stamp:
