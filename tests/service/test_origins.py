@@ -92,8 +92,8 @@ def test_proxies_not_trusted(
 ) -> None:
     if value is not None:
         monkeypatch.setenv("FLASK_TRUSTED_PROXIES", value)
-    told = ask(database_url, FORWARDED)
-    assert told == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
+    facts = ask(database_url, FORWARDED)
+    assert facts == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
 
 
 @pytest.mark.parametrize("hops", (1, 2))
@@ -107,9 +107,9 @@ def test_proxies_trusted_hop_by_hop(
         "X-Forwarded-Proto": "ftp, https" + ", http" * (hops - 1),
         "X-Forwarded-Host": "evil.example, www.example.com" + ", web" * (hops - 1),
     }
-    told = ask(database_url, chain)
-    assert told["address"] == "203.0.113.9"
-    assert told["url"] == "https://www.example.com/"
+    facts = ask(database_url, chain)
+    assert facts["address"] == "203.0.113.9"
+    assert facts["url"] == "https://www.example.com/"
 
 
 def test_proxies_missing_header_changes_nothing(
@@ -140,8 +140,10 @@ def test_gunicorn_believes_no_proxy_itself(database_url: str) -> None:
 def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
     app = create_app({"TESTING": True, "DATABASE_URL": database_url})
     add_view(app)
-    told: dict[str, object] = app.test_client().get("/told", headers=headers).get_json()
-    return told
+    facts: dict[str, object] = (
+        app.test_client().get("/facts", headers=headers).get_json()
+    )
+    return facts
 
 
 @pytest.mark.parametrize("method", ("GET", "POST"))
@@ -151,14 +153,14 @@ def test_host_not_trusted(
 ) -> None:
     app.config["TRUSTED_HOSTS"] = ["www.example.com"]
     origin = {"Origin": "http://evil.example"}
-    answer = client.open(
+    response = client.open(
         path, method=method, base_url="http://evil.example", headers=origin
     )
-    assert answer.status_code == 400
-    assert answer.headers.getlist("Cache-Control") == [NO_STORE]
-    assert HEADERS.items() <= dict(answer.headers).items()
+    assert response.status_code == 400
+    assert response.headers.getlist("Cache-Control") == [NO_STORE]
+    assert HEADERS.items() <= dict(response.headers).items()
     kind = "application/problem+json" if path == ITEMS else "text/html"
-    assert answer.mimetype == kind
+    assert response.mimetype == kind
     assert client.get("/", base_url="http://www.example.com:8000").status_code == 200
 
 
@@ -176,5 +178,5 @@ def test_host_not_trusted(
 )
 def test_form_limits(production: Flask, body: bytes, content_type: str) -> None:
     client = production.test_client()
-    answer = client.post("/told", data=body, content_type=content_type)
-    assert answer.status_code == 413
+    response = client.post("/facts", data=body, content_type=content_type)
+    assert response.status_code == 413

@@ -40,11 +40,11 @@ Line = dict[str, Any]
 
 
 def served() -> Flask:
-    """The service, with views that show what is asked of it here."""
+    """The service, with views for the tests."""
     app: Flask = create_app()
 
-    @app.get("/told/<int:number>")
-    def told(number: int) -> str:
+    @app.get("/numbers/<int:number>")
+    def number(number: int) -> str:
         app.logger.warning('two\n"lines"')
         return ""
 
@@ -80,7 +80,7 @@ def served() -> Flask:
     return app
 
 
-class Answer(NamedTuple):
+class WireResponse(NamedTuple):
     status: int
     headers: HTTPMessage
     text: str
@@ -97,24 +97,24 @@ class Server:
 
     def get(
         self, path: str, headers: Mapping[str, str] | None = None, port: int = 0
-    ) -> Answer:
+    ) -> WireResponse:
         connection = HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)
         with closing(connection):
             connection.request("GET", path, headers=headers or {})
-            answer = connection.getresponse()
+            response = connection.getresponse()
             # until the connection closes, which is earlier than it should
-            text = answer.read(5 if path == "/broken-off" else None)
-            return Answer(answer.status, answer.headers, text.decode())
+            text = response.read(5 if path == "/broken-off" else None)
+            return WireResponse(response.status, response.headers, text.decode())
 
-    def get_logged(self, path: str) -> Answer:
-        """Return an answer once its line is written, and it is counted."""
-        answer = self.get(path)
-        self.lines(request_id=answer.headers["X-Request-ID"], status=answer.status)
-        return answer
+    def get_logged(self, path: str) -> WireResponse:
+        """Return a response once it is logged and counted."""
+        response = self.get(path)
+        self.lines(request_id=response.headers["X-Request-ID"], status=response.status)
+        return response
 
     def worker(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.get_logged("/worker").text)
-        return told
+        facts: dict[str, Any] = json.loads(self.get_logged("/worker").text)
+        return facts
 
     def metrics(self) -> str:
         return self.get("/metrics", port=self.metrics_port).text
@@ -190,18 +190,18 @@ def server(
 
 
 def test_access_line(server: Server) -> None:
-    answer = server.get("/told/5?token=hush", {"X-Request-ID": "from-a.proxy"})
-    assert answer.headers["X-Request-ID"] == "from-a.proxy"
+    response = server.get("/numbers/5?token=hush", {"X-Request-ID": "from-a.proxy"})
+    assert response.headers["X-Request-ID"] == "from-a.proxy"
     (line,) = server.lines(request_id="from-a.proxy", status=200)
     assert isinstance(line.pop("duration_ms"), float)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", line.pop("timestamp"))
-    assert line.pop("message").startswith("GET /told/<int:number> 200, ")
+    assert line.pop("message").startswith("GET /numbers/<int:number> 200, ")
     assert line == {
         "level": "INFO",
         "logger": "saved_items.observability",
         "request_id": "from-a.proxy",
         "method": "GET",
-        "route": "/told/<int:number>",
+        "route": "/numbers/<int:number>",
         "status": 200,
         "cache_policy": "no-store",
     }
@@ -225,7 +225,7 @@ def test_access_line_has_what_left(
 
 
 def test_lines_of_a_request_carry_its_id(server: Server) -> None:
-    id = server.get("/told/6").headers["X-Request-ID"]
+    id = server.get("/numbers/6").headers["X-Request-ID"]
     assert server.lines(request_id=id, level="WARNING", message='two\n"lines"')
     id = server.get("/boom").headers["X-Request-ID"]
     (line,) = server.lines(request_id=id, level="ERROR")
@@ -253,7 +253,7 @@ def test_log_keeps_secrets(server: Server) -> None:
 
 
 def test_line_between_requests_has_no_id(server: Server) -> None:
-    server.get("/told/7")
+    server.get("/numbers/7")
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n")
         assert b"400 Bad Request" in connection.recv(1024)
@@ -261,15 +261,15 @@ def test_line_between_requests_has_no_id(server: Server) -> None:
 
 
 def test_metrics(server: Server) -> None:
-    server.get_logged("/told/8")
+    server.get_logged("/numbers/8")
     server.get_logged("/nowhere")
     page = server.metrics()
-    for told in (
-        'http_requests_total{method="GET",route="/told/<int:number>",status="200"}',
+    for sample in (
+        'http_requests_total{method="GET",route="/numbers/<int:number>",status="200"}',
         'http_requests_total{method="GET",route="none",status="404"}',
         'http_request_duration_seconds_count{method="GET",route="none"}',
     ):
-        assert f"\n{told} " in page
+        assert f"\n{sample} " in page
     # a look at the page is neither counted nor logged
     assert [server.metrics() for _ in range(3)] == [page] * 3
     assert "/metrics" not in server.log.read_text("utf-8")
@@ -284,10 +284,10 @@ def test_override_is_logged_and_counted(server: Server) -> None:
 
 
 def test_metrics_on_their_own_port_only(server: Server) -> None:
-    for path, status in (("/metrics", 200), ("/told/9", 404), ("/", 404)):
-        answer = server.get(path, port=server.metrics_port)
-        assert answer.status == status
-        sent = [field for field in answer.headers.items() if field[0] in NO_STORE]
+    for path, status in (("/metrics", 200), ("/numbers/9", 404), ("/", 404)):
+        response = server.get(path, port=server.metrics_port)
+        assert response.status == status
+        sent = [field for field in response.headers.items() if field[0] in NO_STORE]
         assert sent == list(NO_STORE.items())
     for name in ("Host", "X-Forwarded-Host"):
         forged = {name: f"127.0.0.1:{server.metrics_port}"}

@@ -17,8 +17,8 @@ from {{ cookiecutter.__package_name }} import observability
 
 @pytest.fixture
 def log(app: Flask, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What is logged, by views that show what is asked of it here too."""
-    app.add_url_rule("/told/<int:number>", "told", lambda number: "")
+    """The log, and views for the tests."""
+    app.add_url_rule("/numbers/<int:number>", "number", lambda number: "")
     app.add_url_rule("/overridden", "overridden", lambda: ("", {"ETag": '"1"'}))
     stored = nocache.cacheable(max_age=60, public=True, reason="for the test")
     app.add_url_rule("/stored", "stored", stored(lambda: ""))
@@ -27,7 +27,7 @@ def log(app: Flask, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixtur
 
 
 def serve(app: Flask, path: str, **headers: str) -> dict[str, str]:
-    """Do what gunicorn does, and gunicorn.conf.py once the response is out."""
+    """Serve as gunicorn does with gunicorn.conf.py."""
     environ = create_environ(path, headers=headers)
     sent: dict[str, Any] = {}
 
@@ -50,18 +50,18 @@ def lines(log: pytest.LogCaptureFixture, level: int) -> list[dict[str, Any]]:
 
 
 def test_access_line(app: Flask, log: pytest.LogCaptureFixture) -> None:
-    serve(app, "/told/5?token=hush", **{"X-Request-ID": "from-a.proxy"})
+    serve(app, "/numbers/5?token=hush", **{"X-Request-ID": "from-a.proxy"})
     (line,) = lines(log, logging.INFO)
-    told = {
+    expected = {
         "request_id": "from-a.proxy",
         "method": "GET",
-        "route": "/told/<int:number>",
+        "route": "/numbers/<int:number>",
         "status": 200,
         "duration_ms": 12.3,
         "cache_policy": "no-store",
     }
-    assert told.items() <= line.items()
-    assert log.messages == ["GET /told/<int:number> 200, 12.3 ms, no-store"]
+    assert expected.items() <= line.items()
+    assert log.messages == ["GET /numbers/<int:number> 200, 12.3 ms, no-store"]
 
 
 @pytest.mark.parametrize(

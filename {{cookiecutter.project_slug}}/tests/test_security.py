@@ -32,8 +32,8 @@ def production(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[F
 
 
 def add_view(app: Flask) -> None:
-    @app.route("/told", methods=["GET", "POST"])
-    def told() -> dict[str, object]:
+    @app.route("/facts", methods=["GET", "POST"])
+    def facts() -> dict[str, object]:
         session["seen"] = True
         return {
             "address": request.remote_addr,
@@ -80,19 +80,19 @@ def test_view_sets_a_header_of_its_own(app: Flask, client: FlaskClient) -> None:
 
 def test_hsts_over_https_only(production: Flask) -> None:
     client = production.test_client()
-    secure = client.get("/told", base_url="https://localhost").headers
+    secure = client.get("/facts", base_url="https://localhost").headers
     assert secure["Strict-Transport-Security"] == "max-age=31536000"
-    assert "Strict-Transport-Security" not in client.get("/told").headers
+    assert "Strict-Transport-Security" not in client.get("/facts").headers
 
 
 def test_hsts_never_for_a_developer(production: Flask) -> None:
     production.debug = True
-    response = production.test_client().get("/told", base_url="https://localhost")
+    response = production.test_client().get("/facts", base_url="https://localhost")
     assert "Strict-Transport-Security" not in response.headers
 
 
 def test_session_cookie(production: Flask) -> None:
-    response = production.test_client().get("/told", base_url="https://localhost")
+    response = production.test_client().get("/facts", base_url="https://localhost")
     (cookie,) = response.headers.getlist("Set-Cookie")
     name, _, flags = cookie.partition("=")
     # the prefix makes browsers insist on Secure, Path=/ and no Domain
@@ -103,7 +103,7 @@ def test_session_cookie(production: Flask) -> None:
 def test_session_survives_a_new_key(
     production: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = production.test_client().get("/told", base_url="https://localhost")
+    response = production.test_client().get("/facts", base_url="https://localhost")
     cookie = response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     monkeypatch.setenv("FLASK_SECRET_KEY", "fedcba9876543210")
     for fallbacks, known in ((None, False), ('["0123456789abcdef"]', True)):
@@ -162,8 +162,8 @@ FORWARDED = {
 
 
 def test_proxies_not_trusted(database_url: str) -> None:
-    told = ask(database_url, FORWARDED)
-    assert told == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
+    facts = ask(database_url, FORWARDED)
+    assert facts == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
 
 
 def test_proxies_trusted_hop_by_hop(
@@ -176,9 +176,9 @@ def test_proxies_trusted_hop_by_hop(
         "X-Forwarded-Proto": "ftp, https, http",
         "X-Forwarded-Host": "evil.example, www.example.com, web",
     }
-    told = ask(database_url, chain)
-    assert told["address"] == "203.0.113.9"
-    assert told["url"] == "https://www.example.com/"
+    facts = ask(database_url, chain)
+    assert facts["address"] == "203.0.113.9"
+    assert facts["url"] == "https://www.example.com/"
 
 
 def test_proxies_stand_inside_the_guard(database_url: str) -> None:
@@ -193,8 +193,9 @@ def test_proxies_stand_inside_the_guard(database_url: str) -> None:
 def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
     app = create_app({"TESTING": True, "DATABASE_URL": database_url})
     add_view(app)
-    told: dict[str, object] = app.test_client().get("/told", headers=headers).get_json()
-    return told
+    response = app.test_client().get("/facts", headers=headers)
+    facts: dict[str, object] = response.get_json()
+    return facts
 
 
 def test_host_not_trusted(app: Flask, client: FlaskClient) -> None:
@@ -218,4 +219,4 @@ def test_host_forwarded_by_a_trusted_proxy_is_checked(database_url: str) -> None
 
 def test_form_limit(production: Flask) -> None:
     form = {"a": "x" * 65536}
-    assert production.test_client().post("/told", data=form).status_code == 413
+    assert production.test_client().post("/facts", data=form).status_code == 413
