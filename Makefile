@@ -5,7 +5,7 @@ BIN := .venv/bin
 SERVICE := {{cookiecutter.project_slug}}
 KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
-.PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock clean
+.PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the p
 
 container: .venv/.ready  ## the service's image, built, run and broken; with podman, BASE=image
 	@exec $(BIN)/python -m proof.container $(if $(BASE),--base '$(BASE)')
+
+pictures: .venv/.ready  ## README's pictures of a terminal
+	@$(BIN)/python docs/pictures.py
 
 lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
