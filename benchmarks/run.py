@@ -20,11 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from chart import draw
 from contestants import CONTESTS
 from contestants import HERE
 from service import bake
 
 RESULTS = HERE / "RESULTS.md"
+CHART = HERE / "costs.svg"
 ROUNDS = 25
 TURN = 0.02  # seconds: long beside the clock, short beside what disturbs it
 REQUESTS = 500
@@ -138,6 +140,18 @@ def guard_rows(
             yield row
 
 
+def costs(counts: dict[Key, float]) -> dict[str, float]:
+    """Return what more a request of each contestant costs than in bare Flask, in per cent."""
+    more = {}
+    for (contest, name), count in counts.items():
+        bare = counts.get((contest, "bare Flask"))
+        if bare is None or name in ("bare Flask", "floor"):
+            continue
+        shown = name if contest == "small JSON" else f"{name}, {contest}"
+        more[shown] = (count / bare - 1) * 100
+    return more
+
+
 def child_rows(script: str) -> list[Row]:
     printed = subprocess.check_output([sys.executable, str(HERE / script)], text=True)
     return [line.split("\t") for line in printed.splitlines()]
@@ -180,6 +194,7 @@ def main(wanted: set[str]) -> None:
         return not wanted or part in wanted
 
     sections = {}
+    counts: dict[Key, float] = {}
     bake()
     if asked("time") or asked("instructions"):
         counts = measure_instructions() if asked("instructions") else {}
@@ -201,6 +216,8 @@ def main(wanted: set[str]) -> None:
     print(text, end="")
     if not wanted:
         RESULTS.write_text(text, encoding="utf-8")
+        if counts:
+            draw(CHART, costs(counts))
 
 
 GUARD_TEXT = f"""
