@@ -14,7 +14,7 @@ from .service import Origin
 from .service import Service
 
 # a host that is not loopback, so that what it sends over HTTP is not trusted
-HOST = "proof.test"
+INSECURE = "proof.test"
 SUBMIT = """
 const form = Object.assign(document.createElement("form"), { method: "post" });
 form.action = arguments[0];
@@ -41,9 +41,9 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             yield from sign_outs(visit, rounds)
         yield from adoption(origin, scratch)
         with visiting(
-            origin, scratch, f"--host-resolver-rules=MAP {HOST} 127.0.0.1"
+            origin, scratch, f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1"
         ) as v:
-            v.url = f"http://{HOST}:{v.counter.port}"
+            v.url = f"http://{INSECURE}:{v.counter.port}"
             yield useless("over HTTP, another host", v, copy_after(fetched="/clear"))
 
 
