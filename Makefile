@@ -52,7 +52,7 @@ test-all: .venv/.ready  ## and services set up with and without uv, on every Pyt
 
 PROOF := build/proof/venv
 MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme \
-	any-origin framed loose-policy
+	any-origin framed loose-policy shared-age vary-lost view-not-spared shared-beside-cookie
 
 $(PROOF)/.ready: proof/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,$(PROOF),--no-deps --requirement proof/requirements.txt)

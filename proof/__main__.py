@@ -20,10 +20,12 @@ from . import browser
 from . import caches
 from . import contract
 from . import deception
+from . import declarations
 from . import defeated
 from . import edge
 from . import forgery
 from . import load
+from . import signout
 from . import topology
 from .mutations import MUTATIONS
 from .processes import find_program
@@ -42,7 +44,14 @@ VERSIONS = [
 ]
 PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
+    "declarations": {
+        "nginx": "nginx-light",
+        "varnishd": "varnish",
+        "chromium": "chromium",
+        "chromedriver": "chromium-driver",
+    },
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "signout": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
@@ -63,7 +72,9 @@ PACKAGES: dict[str, dict[str, str]] = {
 }
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
+    "declarations": declarations.prove,
     "browser": browser.prove,
+    "signout": signout.prove,
     "forgery": forgery.prove,
     "load": load.prove,
     "edge": edge.prove,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from .processes import ProofError
 
-GUARD = "saved_items/nocache/guard.py"
+KIT = "saved_items/nocache"
+GUARD = f"{KIT}/guard.py"
 EDGE = "deploy/nginx.conf"
 STORAGE = "saved_items/storage.py"
 SECURITY = "saved_items/security.py"
@@ -84,6 +85,24 @@ MUTATIONS = {
         GUARD,
         APPLY,
         f"fields = [*fields, ('Surrogate-Control', 'max-age=600')]; {APPLY}",
+    ),
+    "shared-age": Mutation(
+        "declarations",
+        f"{KIT}/arguments.py",
+        'directives.append(f"s-maxage={shared_max_age}")',
+        "pass",
+    ),
+    "vary-lost": Mutation(
+        "declarations",
+        f"{KIT}/policy.py",
+        'self.fields.append(("Vary", ", ".join(vary)))',
+        "pass",
+    ),
+    "view-not-spared": Mutation(
+        "declarations", f"{KIT}/conditional.py", "exchange.spared = True", "return None"
+    ),
+    "shared-beside-cookie": Mutation(
+        "declarations", f"{KIT}/static.py", '.replace("public", "private")', ""
     ),
     "stateful": Mutation("topology", STORAGE, "def add_item", f"{LISTS}def add_item"),
     "lost-write": Mutation(

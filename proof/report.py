@@ -10,7 +10,8 @@ unasked: answered without the origin; stale: contradicts what the origin had ack
 storable: without exactly the three no-store headers; -: not counted, or none.
 forged: stale counts the writes, and the pages shown in a frame, that came through.
 deception: stale counts who was given another's page.
-control: against plain Flask; edge: without deploy/; defeated, deception: with the setting."""
+control: against plain Flask; edge: without deploy/; defeated, deception: with the setting;
+declared, sign-out, adoption: without what the row is about."""
 
 HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")
 WIDTHS = (10, 9, 7, 5, 10, 10, 7, 5)

@@ -226,6 +226,28 @@ def test_nc009_cacheable_noop(app: NoCacheFlask) -> None:
     assert ids(app) == []
 
 
+def test_all_arguments_are_listed_and_accepted(
+    app: NoCacheFlask, project: Path
+) -> None:
+    decorate = cacheable(
+        max_age=60,
+        public=True,
+        shared_max_age=3600,
+        immutable=True,
+        vary=["Origin"],
+        etag=lambda: "1",
+        reason="tested",
+    )
+    app.get("/", endpoint="page")(decorate(fresh()))
+    write_policy_file(app)
+
+    text = "public, max-age=60, s-maxage=3600, immutable; Vary: Origin; ETag"
+    accepted = (project / "cache-policy.txt").read_text()
+    assert f"page GET / -> {text}: tested\n" in accepted
+    listed = app.test_cli_runner().invoke(args=["nocache", "routes"]).stdout
+    assert text in listed
+
+
 def test_nc010_missing_file(app: NoCacheFlask) -> None:
     assert [f.id for f in audit_app(app)] == ["NC010"]
 

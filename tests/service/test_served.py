@@ -69,6 +69,11 @@ def served() -> Flask:
     def overridden() -> Response:
         return Response(headers={"ETag": '"1"'})
 
+    @app.get("/lost")
+    @nocache.cacheable(max_age=60, public=True, reason="for the test")  # type: ignore[untyped-decorator]
+    def lost() -> Response:
+        return Response(headers={"Set-Cookie": "a=b"})
+
     @app.get("/worker")
     def worker() -> dict[str, Any]:
         return {
@@ -275,12 +280,20 @@ def test_metrics(server: Server) -> None:
     assert "/metrics" not in server.log.read_text("utf-8")
 
 
-def test_override_is_logged_and_counted(server: Server) -> None:
-    id = server.get_logged("/overridden").headers["X-Request-ID"]
+@pytest.mark.parametrize(
+    ("endpoint", "field", "reason"),
+    [("overridden", "ETag", None), ("lost", None, "Set-Cookie")],
+)
+def test_override_is_logged_and_counted(
+    server: Server, endpoint: str, field: str | None, reason: str | None
+) -> None:
+    id = server.get_logged(f"/{endpoint}").headers["X-Request-ID"]
     (line,) = server.lines(request_id=id, level="WARNING")
-    assert (line["endpoint"], line["fields"]) == ("overridden", ["ETag"])
-    labels = '{endpoint="overridden",field="ETag",reason="none"}'
-    assert f"nocache_overrides_total{labels} 1.0\n" in server.metrics()
+    assert (line["endpoint"], line["reason"]) == (endpoint, reason)
+    assert line["fields"] == ([field] if field else [])
+    told = (("endpoint", endpoint), ("field", field), ("reason", reason))
+    labels = ",".join(f'{name}="{value or "none"}"' for name, value in told)
+    assert f"nocache_overrides_total{{{labels}}} 1.0\n" in server.metrics()
 
 
 def test_metrics_on_their_own_port_only(server: Server) -> None:

@@ -91,7 +91,7 @@ form.addEventListener("submit", async (event) => {
 // without this script the form would put the name into the address
 button.disabled = false;
 
-// no header reaches the back/forward cache: a page from there asks again
+// the back/forward cache may keep even a no-store page as it was left
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) load();
 });
