@@ -181,7 +181,7 @@ def test_nc009(app: NoCacheFlask, name: str) -> None:
         app.add_url_rule(f"/{number}", f"page{number}", nocache(view))
 
     assert found(app) == [
-        f"'page{number}' is no-store, but {library} keeps its responses in the server."
+        f"'page{number}' is no-store, but {library} stores its responses in the server."
         for number in range(3)
     ]
 
@@ -238,7 +238,7 @@ def test_nc009_on_a_resource(
     (message,) = found(app)
     assert (
         message
-        == "'api.items' is no-store, but Flask-Caching keeps its responses in the server."
+        == "'api.items' is no-store, but Flask-Caching stores its responses in the server."
     )
 
 

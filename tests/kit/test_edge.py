@@ -220,7 +220,7 @@ def test_every_setting_is_tried(app: NoCacheFlask) -> None:
     said = " ".join(m for case in DEFEATED for *_, m in found(app, *case))
 
     for product, setting in [*((s.product, s.text) for s in SETTINGS), *HOSTS.values()]:
-        assert f"'{setting}' lets {product} keep" in said
+        assert f"'{setting}' lets {product} store" in said
 
 
 def test_nc014_names_the_line_of_the_setting(app: NoCacheFlask) -> None:

@@ -229,7 +229,7 @@ def test_every_setting_and_hook_that_is_named_exists() -> None:
         assert any(hasattr(h, hook) for h in (flask, flask.Flask, flask.Blueprint))
     for route in vocabulary.ROUTES:
         assert hasattr(flask.Blueprint, route)
-    for name in vocabulary.MADE_HEADERS:
+    for name in vocabulary.HEADER_METHODS:
         assert any(
             hasattr(h, name) for h in (Response, werkzeug.exceptions.HTTPException)
         )

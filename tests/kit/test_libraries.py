@@ -206,7 +206,7 @@ def test_routes_that_are_registered_later_are_told(load: Load) -> None:
     assert audited.stdout == ""
     assert audited.stderr == (
         "warning: 2 routes of the source are not in this app, the first in"
-        " shop_untold.py:9. Name what registers them: flask --app 'module:create_app'.\n"
+        " shop_untold.py:9. Name the factory that registers them: flask --app 'module:create_app'.\n"
     )
 
 

@@ -313,11 +313,11 @@ def test_headers_are_sent_and_nothing_else_is(
 @pytest.mark.parametrize(
     ("url", "fact"),
     [
-        ("http://me:secret@127.0.0.1:9", "The URL holds credentials"),
-        ("http://me@127.0.0.1:9", "The URL holds credentials"),
+        ("http://me:secret@127.0.0.1:9", "The URL has credentials"),
+        ("http://me@127.0.0.1:9", "The URL has credentials"),
         ("ftp://127.0.0.1", "'ftp://127.0.0.1' is not an http or https URL."),
         ("127.0.0.1:9", "'127.0.0.1:9' is not an http or https URL."),
-        ("http://127.0.0.1:9/?a=b", "holds more than a path."),
+        ("http://127.0.0.1:9/?a=b", "has a query or a fragment."),
     ],
 )
 def test_unfit_urls_are_refused(probe: t.Any, url: str, fact: str) -> None:

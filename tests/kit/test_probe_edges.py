@@ -145,13 +145,13 @@ def test_probe_takes_no_other_word_for_a_copy(
 
 def test_probe_sees_the_same_request_id_twice(app: Flask) -> None:
     """As a proxy that names the requests itself makes a cache before it do."""
-    fact = "a cache kept a copy, X-Request-ID is that of an earlier response."
+    fact = "a cache kept a copy, its X-Request-ID is from an earlier response."
     assert fact in found(app, lambda fields: [*fields, ("x-request-id", "same")])
 
 
 def test_probe_sees_a_cache_that_says_nothing(echo: Flask) -> None:
     """Such as nginx, by the id of another request alone."""
-    fact = "a cache kept a copy, X-Request-ID is that of an earlier response."
+    fact = "a cache kept a copy, its X-Request-ID is from an earlier response."
     assert f"'GET /api/items' may be stored: {fact}" in reported(
         echo, caching(echo, {})
     )

@@ -11,7 +11,7 @@ from flask.testing import FlaskCliRunner
 from nocache import audit_app
 from nocache import NoCacheFlask
 from nocache.audit.policy_file import write_policy_file
-from nocache.audit.rules import silenced
+from nocache.audit.rules import silences
 
 STAMP = 'make_response("x").headers["Expires"] = "0"'
 WORKER = 'caches.open("v1").then((cache) => cache.put(url, response));'
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def found(app: Flask) -> list[tuple[str, int, str]]:
-    write_policy_file(app, silenced(app))
+    write_policy_file(app, silences(app))
     return [(f.id, f.line, f.message) for f in audit_app(app)]
 
 
@@ -66,7 +66,7 @@ def test_silenced_finding_is_an_exception_with_its_reason(
     write(name, line)
 
     assert found(app) == []
-    (exception,) = silenced(app)
+    (exception,) = silences(app)
     assert exception.startswith(f"NC0{line.partition('NC0')[2][:2]} {name} '")
     assert exception.endswith("': the proxy asks for it")
     assert exception in Path("cache-policy.txt").read_text()
@@ -84,7 +84,7 @@ def test_route_can_be_silenced(app: NoCacheFlask, write: Write) -> None:
     app.get("/", endpoint="page")(names["page"])
 
     assert found(app) == []
-    assert silenced(app) == ["NC001 views.py 'page': a page of a library"]
+    assert silences(app) == ["NC001 views.py 'page': a page of a library"]
 
 
 def test_every_finding_of_the_line_and_id_is_silenced(
@@ -97,7 +97,7 @@ def test_every_finding_of_the_line_and_id_is_silenced(
     )
 
     assert found(app) == []
-    assert len(silenced(app)) == 2
+    assert len(silences(app)) == 2
 
 
 def test_comment_holds_for_the_whole_of_a_long_statement(
@@ -139,7 +139,7 @@ def test_comment_without_effect_is_a_finding(
 
     assert sorted(id for id, *_ in findings) == ["NC006", *others]
     assert any(message.endswith(f"{fact}.") for _, _, message in findings)
-    assert silenced(app) == []
+    assert silences(app) == []
 
 
 def test_comment_where_nothing_is_wrong_is_a_finding(
@@ -177,7 +177,7 @@ def test_reason_that_is_not_accepted_is_a_finding(
     app: NoCacheFlask, write: Write
 ) -> None:
     write("views.py", f"{STAMP}  # {IGNORE} NC007, one reason")
-    write_policy_file(app, silenced(app))
+    write_policy_file(app, silences(app))
     write("views.py", f"{STAMP}  # {IGNORE} NC007, another")
 
     assert [f.id for f in audit_app(app)] == ["NC010", "NC010"]

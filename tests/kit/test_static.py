@@ -616,5 +616,5 @@ def test_maximum_age_of_the_configuration_is_found(
     assert "'SEND_FILE_MAX_AGE_DEFAULT'" in found.message
     assert found.hint == (
         "remove it, and link static files with url_for('static', filename=...):"
-        " by the digest in their URL browsers keep them for a year."
+        " such a URL has a digest, and browsers store the file for a year."
     )

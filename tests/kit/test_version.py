@@ -133,7 +133,7 @@ def test_nc011_names_the_file(
 
     assert str(found).splitlines()[0] == (
         "nocache/guard.py:1: NC011 kit-edited:"
-        " 'guard.py' is edited, so the kit is not what its version says."
+        " 'guard.py' is edited, so the kit differs from its version."
     )
 
 

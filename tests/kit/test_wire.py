@@ -397,8 +397,8 @@ def test_response_rebuilt_by_a_decorator_is_told(app: NoCacheFlask) -> None:
     app.add_url_rule("/frame", "frame", rebuilt(day(lambda: "frame")))
 
     assert lost(app) == [
-        "'frame' is declared 'private, max-age=86400' and leaves as no-store: a"
-        " decorator above @cacheable, or a hook, makes another response of it."
+        "'frame' is declared 'private, max-age=86400', but is sent as no-store:"
+        " a decorator above @cacheable, or a hook, replaces the response."
     ]
 
 
@@ -417,7 +417,7 @@ def test_response_rebuilt_by_a_hook_is_told() -> None:
 
     (message,) = lost(app)
 
-    assert message.startswith("'hour' is declared 'public, max-age=3600' and leaves as")
+    assert message.startswith("'hour' is declared 'public, max-age=3600', but is sent as")
 
 
 def test_cookie_beside_public_is_told(app: NoCacheFlask) -> None:

@@ -1,1 +1,1 @@
-"""What a developer, a test and CI need; no request passes here."""
+"""The audit, for developers, tests and CI; no request runs any of it."""

@@ -1,4 +1,4 @@
-"""NC009: the caching decorators that a view went through, by what each leaves behind."""
+"""NC009: caching decorators on a view, recognized by what each leaves on it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import re
 import textwrap
 import typing as t
 
-# the package in which the code or the type of what a decorator returns lies, how the
-# library is called, and which of its modules and names are decorators that cache
+# the package of the code or type that a decorator returns, the name of the library, and
+# a pattern of the modules and names in it that are caching decorators
 LIBRARIES = {
     "aiocache": ("aiocache", r"\.decorators:"),
     "async_lru": ("async_lru", ""),
@@ -33,12 +33,12 @@ LIBRARIES = {
     "theine": ("theine", ""),
     "toolz": ("toolz", ".*memo"),
     "walrus": ("walrus", r"\.cache:"),
-    # of ring and methodtools
+    # ring and methodtools use it
     "wirerope": ("ring", ""),
 }
-# what dogpile.cache leaves on a function that the decorator library makes for it
+# the attributes that dogpile.cache sets on a function
 DOGPILE = ("invalidate", "refresh", "set")
-# the types of what a decorator of one's own may keep responses in
+# modules of caches in which the service's own decorator may store responses
 STORES = re.compile(
     r"(cachelib|cachetools|cachier|diskcache|dogpile|expiringdict|flask_cach(e|ing)|pylibmc"
     r"|pymemcache|redis|werkzeug\.contrib\.cache)\b"
@@ -47,10 +47,10 @@ WRAPS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
-    """Return the libraries that keep the responses of a view in the server, sorted.
+    """Return the libraries that store the responses of a view in the server, sorted.
 
-    :param view: what is registered for a route.
-    :param methods: the methods of the route, for those of a view class.
+    :param view: the view, as registered for a route.
+    :param methods: the methods of the route, to find those of a view class.
     """
     if is_plain(view):
         return []
@@ -59,26 +59,26 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
         names = ["dispatch_request", *(method.lower() for method in methods)]
         views += (inspect.getattr_static(view_class, name, None) for name in names)
         views += _method_decorators(view_class, methods)
-    return sorted({name for each in views for name in _kept_by(each)})
+    return sorted({name for each in views for name in _libraries(each)})
 
 
 def is_plain(view: t.Any) -> bool:
-    """Return whether a view is a function that went through no decorator."""
+    """Return whether a view is a function without decorators."""
     return inspect.isfunction(view) and not (view.__closure__ or view.__dict__)
 
 
 def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator[t.Any]:
-    """Yield what Flask-RESTX and Flask-RESTful decorate with as they call a method."""
-    listed = getattr(view_class, "method_decorators", ())
-    if isinstance(listed, dict):
+    """Yield the decorators that Flask-RESTX and Flask-RESTful apply to each method."""
+    decorators = getattr(view_class, "method_decorators", ())
+    if isinstance(decorators, dict):
         for method in methods:
-            yield from listed.get(method.lower(), ())
-    elif isinstance(listed, list | tuple):
-        yield from listed
+            yield from decorators.get(method.lower(), ())
+    elif isinstance(decorators, list | tuple):
+        yield from decorators
 
 
-def _kept_by(view: t.Any) -> t.Iterator[str]:
-    for function in around(view, wrappers=True):
+def _libraries(view: t.Any) -> t.Iterator[str]:
+    for function in layers(view, wrappers=True):
         inner = function.__func__ if inspect.ismethod(function) else function
         code = inner.__code__ if inspect.isfunction(inner) else None
         module = (
@@ -94,53 +94,53 @@ def _kept_by(view: t.Any) -> t.Iterator[str]:
             hasattr(function, mark) for mark in DOGPILE
         ):
             yield "dogpile.cache"
-        elif code and _wraps(inner) and (names := _replays(code)):
+        elif code and _wraps(inner) and (names := _sources(code)):
             if library := _store(inner, names):
                 yield library
 
 
-def around(view: t.Any, wrappers: bool = False) -> t.Iterator[t.Any]:
-    """Yield a view and what it wraps, through closures where need be.
+def layers(view: t.Any, wrappers: bool = False) -> t.Iterator[t.Any]:
+    """Yield a view and the functions that it wraps, also those in its closures.
 
     :param view: the view.
-    :param wrappers: look only into the closures of what hands on its arguments: a view
-        may well read cached data that it closes over.
+    :param wrappers: whether to search only the closures of functions that pass their
+        arguments on, because a view may read cached data from its closure.
     """
-    seen: set[int] = set()
+    ids: set[int] = set()
     todo = [view]
-    while todo and len(seen) < 20:
+    while todo and len(ids) < 20:
         function = todo.pop()
-        if not callable(function) or id(function) in seen:
+        if not callable(function) or id(function) in ids:
             continue
-        seen.add(id(function))
+        ids.add(id(function))
         yield function
-        if (wrapped := getattr(function, "__wrapped__", None)) is not None:
-            todo.append(wrapped)
+        if (inner := getattr(function, "__wrapped__", None)) is not None:
+            todo.append(inner)
             continue
         for cell in getattr(function, "__closure__", None) or ():
-            with contextlib.suppress(ValueError):  # a cell not filled yet
+            with contextlib.suppress(ValueError):  # an empty cell
                 inner = cell.cell_contents
                 if _wraps(function) if wrappers else inspect.isfunction(inner):
                     todo.append(inner)
 
 
 def _wraps(function: t.Any) -> bool:
-    """Return whether a function hands on whatever it is called with."""
+    """Return whether a function passes all of its arguments on."""
     code = getattr(function, "__code__", None)
-    wrapped = hasattr(function, "__wrapped__")
-    return wrapped or (code is not None and bool(code.co_flags & WRAPS))
+    is_wrapper = hasattr(function, "__wrapped__")
+    return is_wrapper or (code is not None and bool(code.co_flags & WRAPS))
 
 
 @functools.lru_cache(maxsize=1024)
-def _replays(code: t.Any) -> tuple[str, ...]:
-    """Return the names of what a function gets the values from that it returns."""
+def _sources(code: t.Any) -> tuple[str, ...]:
+    """Return the names on which a function calls get() for the values it returns."""
     if "get" not in code.co_names:
         return ()
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, SyntaxError, TypeError):
         return ()
-    got: dict[str, str] = {}
+    stores: dict[str, str] = {}
     for node in ast.walk(tree):
         match node:
             case (
@@ -149,16 +149,17 @@ def _replays(code: t.Any) -> tuple[str, ...]:
             ):
                 match call.func:
                     case ast.Attribute(value=ast.Name(id=store), attr="get"):
-                        got[name] = store
-    returned = (n.value for n in ast.walk(tree) if isinstance(n, ast.Return))
-    return tuple(got[v.id] for v in returned if isinstance(v, ast.Name) and v.id in got)
+                        stores[name] = store
+    results = (n.value for n in ast.walk(tree) if isinstance(n, ast.Return))
+    names = (value.id for value in results if isinstance(value, ast.Name))
+    return tuple(stores[name] for name in names if name in stores)
 
 
 def _store(function: t.Any, names: tuple[str, ...]) -> str:
-    """Return the library of the cache behind one of the names in a function."""
-    known = inspect.getclosurevars(function)
+    """Return the library of the first cache among names of a function, empty if none."""
+    variables = inspect.getclosurevars(function)
     for name in names:
-        store = {**known.globals, **known.nonlocals}.get(name)
-        if found := STORES.match(type(store).__module__):
-            return found[1]
+        store = {**variables.globals, **variables.nonlocals}.get(name)
+        if match := STORES.match(type(store).__module__):
+            return match[1]
     return ""

@@ -20,8 +20,8 @@ from .probe import probe
 from .routes import Request
 from .routes import routes
 from .rules import audit_app
-from .rules import silenced
-from .rules import unregistered
+from .rules import missing_routes
+from .rules import silences
 from .server import import_entry_points
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
@@ -39,7 +39,7 @@ def _output(formats: t.Iterable[str]) -> t.Callable[[F], F]:
     to = click.option(
         "--output",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write a file instead of the terminal.",
+        help="Write to a file instead of the terminal.",
     )
     return lambda command: form(to(command))
 
@@ -58,7 +58,7 @@ def _show_version(context: click.Context, option: click.Option, value: bool) -> 
     is_eager=True,
     expose_value=False,
     callback=_show_version,
-    help="Show the kit's version and what was edited in it.",
+    help="Show the version of the kit and its edited files.",
 )
 def commands() -> None:
     """Show, audit and accept the cache policy of every route."""
@@ -77,14 +77,14 @@ def show_routes(info: ScriptInfo, form: str, output: Path | None) -> None:
 @_output(formats.AUDIT)
 @pass_script_info
 def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
-    """Report what is declared wrongly; exit 1 if anything is."""
+    """Report findings about cache policies; exit 1 if there are any."""
     app = info.load_app()
     import_entry_points(app)
-    if missing := unregistered(app):
+    if missing := missing_routes(app):
         (file, line), count = missing[0], len(missing)
         click.echo(
             f"warning: {count} routes of the source are not in this app, the first in"
-            f" {file}:{line}. Name what registers them: flask --app 'module:create_app'.",
+            f" {file}:{line}. Name the factory that registers them: flask --app 'module:create_app'.",
             err=True,
         )
     findings = audit_app(app)
@@ -96,13 +96,13 @@ def show_findings(info: ScriptInfo, form: str, output: Path | None) -> None:
 @commands.command("accept")
 @pass_script_info
 def accept(info: ScriptInfo) -> None:
-    """Write the exceptions to cache-policy.txt: what a cache may store."""
+    """Write the exceptions of the app to cache-policy.txt."""
     app = info.load_app()
-    click.echo(f"Wrote {write_policy_file(app, silenced(app))}.")
+    click.echo(f"Wrote {write_policy_file(app, silences(app))}.")
 
 
 class Unreachable(click.ClickException):
-    """A service that sends no response, which is neither good nor a finding."""
+    """A service that sends no response: no finding, and no success either."""
 
     exit_code = 2
 
@@ -114,14 +114,14 @@ class Unreachable(click.ClickException):
     "--header",
     multiple=True,
     metavar="'NAME: VALUE'",
-    help="Send a header, such as the credentials of a test account.",
+    help="Send a header field, such as the credentials of a test account.",
 )
 @click.option(
     "arguments",
     "--arg",
     multiple=True,
     metavar="NAME=VALUE",
-    help="The value of an argument of the rules.",
+    help="A value for an argument of the URL rules.",
 )
 @click.option(
     "--timeout",
@@ -147,12 +147,12 @@ def probe_service(
     form: str,
     output: Path | None,
 ) -> None:
-    """Report what a cache could keep of the responses of the service deployed at URL.
+    """Report responses of the service at URL that a cache could store or has stored.
 
-    Requests every route of the app, paths that it has not, methods that it does not
-    take and names like those of static files, through whatever stands before it. Sends
-    GET, HEAD and OPTIONS, no credentials but those in --header, and follows no redirect.
-    Exits 1 if anything is reported and 2 if the service cannot be reached. Needs
+    Requests every route of the app, unknown paths, methods that a route does not allow
+    and paths that look like static files, through every proxy in front of the service.
+    Sends GET, HEAD and OPTIONS, no credentials but those in --header, and follows no
+    redirect. Exits 1 if there are findings and 2 if the service cannot be reached. Needs
     urllib3: pip install 'urllib3>=2'.
     """
     app = info.load_app()
@@ -160,8 +160,8 @@ def probe_service(
     try:
         service = Service(url, headers, timeout)
         requests = plan(app, service, values, unsafe)
-        with _progress(len(requests)) as tell:
-            findings = probe(service, requests, tell)
+        with _progress(len(requests)) as report:
+            findings = probe(service, requests, report)
     except ProbeError as error:
         raise Unreachable(str(error)) from error
     _write(formats.AUDIT[form](findings, app.name), output)
@@ -182,17 +182,17 @@ def _argument(text: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _progress(total: int) -> t.Iterator[t.Callable[[Request], None]]:
-    """Show on a terminal how far a probe is, and wipe it in the end."""
+    """Show the progress of a probe on a terminal, and erase it at the end."""
     numbers = itertools.count(1)
     terminal = sys.stderr.isatty()
 
-    def tell(request: Request) -> None:
+    def report(request: Request) -> None:
         if terminal:
             line = f"{next(numbers)}/{total} {request.method} {request.path}"
             click.echo(f"\r{line[:79]}\033[K", nl=False, err=True)
 
     try:
-        yield tell
+        yield report
     finally:
         if terminal:
             click.echo("\r\033[K", nl=False, err=True)
@@ -204,7 +204,7 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    # a whole file or the old one, whatever happens in between
+    # a failure leaves the old file, not a part of the new one
     draft = output.with_name(f"{output.name}.new")
     try:
         draft.write_text(text, encoding="utf-8", newline="\n")

@@ -20,37 +20,39 @@ CHUNK = 2**16
 
 
 class ProbeError(Exception):
-    """Why a service cannot be probed."""
+    """The probe cannot be run, for the reason in its message."""
 
 
 class Service:
-    """A deployed service, requested over one connection where it allows that.
+    """A deployed service, requested over one connection if it keeps it open.
 
-    :param url: where it is, without credentials.
-    :param headers: fields to send with every request, the only credentials there are.
+    :param url: the URL, without credentials, query and fragment.
+    :param headers: header fields for every request, as ``Name: value``; no credentials
+        are sent but those in here.
     :param timeout: seconds to wait for a connection and for a response.
-    :raises ProbeError: if the URL will not do, or the HTTP client is not installed.
+    :raises ProbeError: if the URL or a header field is invalid, or if urllib3 is not
+        installed.
     """
 
     def __init__(self, url: str, headers: t.Iterable[str], timeout: float) -> None:
         parts = urlsplit(url)
         if parts.username is not None or parts.password is not None:
             raise ProbeError(
-                "The URL holds credentials, which end up in logs."
+                "The URL has credentials, which end up in logs."
                 " Pass them as --header 'Authorization: ...'."
             )
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ProbeError(f"{url!r} is not an http or https URL.")
         if parts.query or parts.fragment:
-            raise ProbeError(f"{url!r} holds more than a path.")
+            raise ProbeError(f"{url!r} has a query or a fragment.")
         try:
-            # not among what the kit depends on; typed where it is installed only
+            # no dependency of the kit, so its types may be missing
             self.urllib3: t.Any = import_module("urllib3")
         except ImportError:
             raise ProbeError(f"urllib3 is not installed. Run: {INSTALL}") from None
         self.root = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")
-        # in what no copy was made for yet: each query and each static-looking name
+        # makes queries and file names new, so that no cache has a copy for them yet
         self.marker = token_hex(4)
         self.headers = self.urllib3.HTTPHeaderDict(
             {"User-Agent": f"nocache-probe/{VERSION} ({self.marker})"}
@@ -58,20 +60,21 @@ class Service:
         for header in headers:
             name, colon, value = header.partition(":")
             if not colon or not re.fullmatch(r"[!#$%&'*+.^`|~\w-]+", name, re.ASCII):
-                raise ProbeError(f"{header!r} is not a header, 'Name: value'.")
+                raise ProbeError(f"{header!r} is not a header field, 'Name: value'.")
             self.headers[name] = value.strip()
-        # verifies certificates; knows no proxy, no .netrc and no cookies
+        # it verifies certificates, and uses no proxy, no .netrc and no cookies
         self.pool = self.urllib3.PoolManager(retries=False, timeout=timeout)
 
     def send(self, request: Request) -> Response:
-        """Return the response to a request.
+        """Send a request and return its response.
 
-        :raises ProbeError: if none arrives.
+        :param request: the request, whose path begins with that of the service.
+        :raises ProbeError: if no response arrives in time.
         """
         url = f"{self.root}{request.path}{request.query}"
         headers = self.headers.copy()
         headers.update(request.headers)
-        # after what the user sends: one id for all would make each response a copy
+        # replaces the user's: with one id for all, each response would look like a copy
         headers["X-Request-ID"] = str(uuid4())
         try:
             response = self.pool.request(
@@ -85,7 +88,7 @@ class Service:
             reason = str(getattr(error, "reason", None) or error)
             raise ProbeError(f"{self.root!r} cannot be reached: {reason}") from error
         body = b""
-        # a cache may keep a response only once all of it has passed
+        # many caches store a response only when it is complete
         with suppress(self.urllib3.exceptions.HTTPError):
             body = read(response.stream(CHUNK, decode_content=False))
         response.close()

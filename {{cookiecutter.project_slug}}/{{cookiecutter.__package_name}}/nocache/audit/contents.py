@@ -1,4 +1,4 @@
-"""What dicts, lists of pairs and names in a source file hold, as far as it tells."""
+"""The keys and texts in the dicts, lists of pairs and names of a source file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .vocabulary import TAKERS
 
 
 class Pair(t.NamedTuple):
-    """A key that something may have, where it stands, and its value."""
+    """A key that an expression may contain, its node, and its value."""
 
     key: str
     place: t.Any
@@ -23,15 +23,15 @@ class Pair(t.NamedTuple):
 
 
 class Contents:
-    """What the expressions of one file hold."""
+    """The contents of the expressions in one file, as far as the file shows them."""
 
     def __init__(self, owners: Owners):
         self.owners = owners
         self.module = owners.module
-        self._known: dict[t.Any, tuple[t.Any, list[t.Any]]] = {}
+        self._results: dict[t.Any, tuple[t.Any, list[t.Any]]] = {}
 
     def keywords(self, call: ast.Call) -> t.Iterator[Pair]:
-        """Yield the named arguments of a call, those in an unpacked dict too."""
+        """Yield the keyword arguments of a call, also those of an unpacked dict."""
         for keyword in call.keywords:
             if keyword.arg is None:
                 yield from self.pairs(keyword.value)
@@ -39,22 +39,23 @@ class Contents:
                 yield Pair(keyword.arg, keyword, keyword.value)
 
     def pairs(self, node: Value | None) -> list[Pair]:
-        """Return what a dict, a list of pairs or a Headers object may hold."""
+        """Return the pairs that a dict, a list of pairs or a Headers object may contain."""
         return self._once("pairs", node, self._pairs)
 
     def texts(self, node: Value | None) -> list[str]:
-        """Return the texts that something may be."""
+        """Return the strings that an expression may evaluate to."""
         return self._once("texts", node, self._texts)
 
     def _once(
-        self, what: str, node: t.Any, find: t.Callable[[t.Any], t.Iterator[t.Any]]
+        self, kind: str, node: t.Any, find: t.Callable[[t.Any], t.Iterator[t.Any]]
     ) -> list[t.Any]:
-        key = what, id(node)
-        if key not in self._known:
-            # nothing, for a name that is bound to itself; with the node, which lends its id
-            self._known[key] = node, []
-            self._known[key] = node, list(dict.fromkeys(find(node)))
-        return self._known[key][1]
+        key = kind, id(node)
+        if key not in self._results:
+            # empty first, for names bound to themselves; the node is kept, or its id could
+            # be that of another one
+            self._results[key] = node, []
+            self._results[key] = node, list(dict.fromkeys(find(node)))
+        return self._results[key][1]
 
     def _pairs(self, node: Value | None) -> t.Iterator[Pair]:
         for part in self._parts(node):
@@ -62,23 +63,23 @@ class Contents:
         match node:
             case ast.Dict(keys=keys, values=values):
                 for key, value in zip(keys, values, strict=True):
-                    yield from self._named(key, key, value)
+                    yield from self._keyed(key, key, value)
             case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
                 for part in parts:
                     match part:
                         case ast.Tuple(elts=[key, value]) | ast.List(elts=[key, value]):
-                            yield from self._named(key, part, value)
+                            yield from self._keyed(key, part, value)
             case ast.DictComp(key=key, value=value):
-                yield from self._named(key, node, value)
+                yield from self._keyed(key, node, value)
             case ast.Call():
                 if self.owners.function(node.func) is None and self._copies(node):
                     yield from self.keywords(node)
             case ast.Name():
                 for change in self.module.changes_of(node):
-                    yield from self._changed(change)
+                    yield from self._additions(change)
 
     def _parts(self, node: Value | None) -> t.Iterator[Value]:
-        """Yield those parts of an expression whose pairs are its own."""
+        """Yield the parts of an expression whose pairs belong to it."""
         match node:
             case ast.Dict(keys=keys, values=values):
                 yield from (v for k, v in zip(keys, values, strict=True) if k is None)
@@ -106,23 +107,23 @@ class Contents:
                 yield from self.module.values(node) or ()
 
     def _copies(self, call: ast.Call) -> bool:
-        return self.owners.called(call.func) in COPIERS
+        return self.owners.callee(call.func) in COPIERS
 
-    def _named(
+    def _keyed(
         self, key: ast.AST | None, place: ast.AST | None, value: ast.AST | None
     ) -> t.Iterator[Pair]:
         yield from (Pair(text, place, value) for text in self.texts(key))
 
-    def _changed(self, change: ast.AST) -> t.Iterator[Pair]:
-        """Yield what a statement or a method adds to something."""
+    def _additions(self, change: ast.AST) -> t.Iterator[Pair]:
+        """Yield the pairs that a statement or a method call adds."""
         match change:
             case ast.Subscript(slice=key):
-                yield from self._named(key, change, None)
+                yield from self._keyed(key, change, None)
             case ast.AugAssign(value=value):
                 yield from self.pairs(value)
             case ast.Call(func=ast.Attribute(attr=name), args=args):
                 if name in SETTERS and args:
-                    yield from self._named(args[0], change, None)
+                    yield from self._keyed(args[0], change, None)
                 elif name in FILLERS and args:
                     yield from self.pairs(ast.List(elts=args[-1:]))
                 elif name in TAKERS:

@@ -1,4 +1,4 @@
-"""NC014: what in the repository tells a cache to ignore or to override our headers."""
+"""NC014: configurations that make a cache ignore or override the header fields."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ CONFIGURATIONS = re.compile(
     r"|(sites-(available|enabled)|conf\.d)/[^/]+$",
     re.IGNORECASE,
 )
-# most files hold none of this
+# files without a match need no parsing
 WORTH_READING = re.compile(
     r"_ignore_headers|_cache_valid|_hide_header|\bexpires\s|beresp|refresh_pattern"
     r"|offline_mode|cache-?control|CacheStore|min_?ttl|override|cache_?(setting|behavior)"
     r"|status_code_ttl|cacheTtl|cacheEverything|MAX_AGE|FORCE_CACHE_ALL",
     re.IGNORECASE,
 )
-# most scripts are no worker of a CDN
+# a script without a match is no worker of a CDN
 SCRIPT = re.compile(r"\.[cm]?[jt]s$", re.IGNORECASE)
 WORKERS = re.compile(r"cacheTtl|cacheEverything|CDN-Cache-Control")
 TEXT = r"(\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')"
 HASHES = re.compile(rf"{TEXT}|(?<!\S)#[^\n]*")
 SLASHES = re.compile(rf"{TEXT}|(?<![:\w])//[^\n]*|/\*.*?\*/", re.DOTALL)
-# in which files each begins a comment
+# the files in which a hash begins no comment, and in which two slashes do
 NO_HASHES = re.compile(r"\.(jsonc?|bicep|[cm]?[jt]s)$", re.IGNORECASE)
 SLASHED = re.compile(r"\.(vcl|tf|hcl|jsonc?|bicep|[cm]?[jt]s)$", re.IGNORECASE)
-# what stands before the bracket is the last line there, elsewhere all since the last ;
+# the files in which the head of a block is one line; elsewhere it begins after a ;
 LINED = re.compile(r"\.(tf|hcl|jsonc?|bicep|ya?ml|[cm]?[jt]s)$", re.IGNORECASE)
-# folders of files, below which no route of the service is
+# folders of static files, below which the service has no routes
 FOLDER = re.compile(
     r"(?:^|[\s\"'^/])(?:static|assets|images?|img|fonts?|media|_next|dist|css|js|icons?)\b"
     r"|backend_bucket",
@@ -54,17 +54,18 @@ LASTING = re.compile(r"max-?age\s*=\s*[\"']?[1-9]|durable|immutable", re.IGNOREC
 SHARED = re.compile(r"s-maxage|durable", re.IGNORECASE)
 EVERYWHERE = frozenset({"*", "**", "/*", "/**", "(.*)", "/(.*)", "/:path*", "/.*"})
 
-Spotted = tuple[int, str, str]
+# the line, subject and fact of a finding
+Spot = tuple[int, str, str]
 
 
 class Block(t.NamedTuple):
-    """What stands in brackets, in a section, or on one level of a YAML file.
+    """A text in brackets, in a section, or on one level of a YAML file.
 
-    :param head: what it begins with.
-    :param start: the place in the file at which it begins.
-    :param end: the place at which it ends.
-    :param whole: all that stands in it.
-    :param own: that without the blocks in it.
+    :param head: the text before the bracket, or the name of the section.
+    :param start: the offset in the file at which it begins.
+    :param end: the offset at which it ends.
+    :param whole: the text, with inner blocks.
+    :param own: the text without inner blocks.
     """
 
     head: str
@@ -74,12 +75,12 @@ class Block(t.NamedTuple):
     own: str
 
 
-def spot(path: str, text: str, prefixes: t.Iterable[str] = ()) -> list[Spotted]:
-    """Return the line, the setting and the product of what a file has of docs/edge.md.
+def spot(path: str, text: str, prefixes: t.Iterable[str] = ()) -> list[Spot]:
+    """Return where a file has a setting of docs/edge.md, sorted; the fact is the product.
 
-    :param path: the file's path, by which its format is told.
-    :param text: what is in the file.
-    :param prefixes: the prefixes of the API, for files that set headers by path.
+    :param path: the path of the file, which tells its format.
+    :param text: the content of the file.
+    :param prefixes: the prefixes of the API, for files that set header fields by path.
     """
     path = path.replace("\\", "/")
     worth = WORKERS if SCRIPT.search(path) else WORTH_READING
@@ -87,7 +88,7 @@ def spot(path: str, text: str, prefixes: t.Iterable[str] = ()) -> list[Spotted]:
         return []
     code = text if NO_HASHES.search(path) else HASHES.sub(_blank, text)
     code = SLASHES.sub(_blank, code) if SLASHED.search(path) else code
-    found = set[Spotted]()
+    spots = set[Spot]()
     blocks: list[Block] = []
     for setting in SETTINGS:
         if re.search(setting.files, path, re.IGNORECASE):
@@ -96,40 +97,43 @@ def spot(path: str, text: str, prefixes: t.Iterable[str] = ()) -> list[Spotted]:
             ):
                 at = match.start() + len(match[0]) - len(match[0].lstrip())
                 blocks = blocks or _blocks(path, code)
-                around = [b for b in blocks if b.start <= at < b.end]
+                outer = [b for b in blocks if b.start <= at < b.end]
                 if re.search(r"\.ya?ml$", path):
-                    around = [*_levels(code, at), *around]
-                if _holds(setting, around):
+                    outer = [*_levels(code, at), *outer]
+                if _applies(setting, outer):
                     line = code.count("\n", 0, at) + 1
-                    found.add((line, f"'{setting.text}'", setting.product))
+                    spots.add((line, f"'{setting.text}'", setting.product))
     name = path.rpartition("/")[2]
     if name in HOSTS:
         product, setting_text = HOSTS[name]
         entries = _entries(name, code, blocks or _blocks(path, code))
         for at, pattern, field, value in entries:
-            if _lasts(product, pattern, field, value, tuple(prefixes)):
-                found.add((code.count("\n", 0, at) + 1, f"'{setting_text}'", product))
-    return sorted(found)
+            if _overrides(product, pattern, field, value, tuple(prefixes)):
+                spots.add((code.count("\n", 0, at) + 1, f"'{setting_text}'", product))
+    return sorted(spots)
 
 
 def _blank(match: re.Match[str]) -> str:
     return match[0] if match[1] else re.sub(r"[^\n]", " ", match[0])
 
 
-def _holds(setting: Setting, around: list[Block]) -> bool:
-    """Return whether a setting is one for the service's own routes."""
-    for block in around:
+def _applies(setting: Setting, outer: list[Block]) -> bool:
+    """Return whether a setting applies to the routes of the service.
+
+    :param outer: the blocks around the setting, the innermost first.
+    """
+    for block in outer:
         paths = (match[1] for match in PATH.finditer(block.own))
         if FILES.search(block.head) or any(map(FOLDER.search, (block.head, *paths))):
             return False
         if setting.unless and re.search(setting.unless, block.own, re.IGNORECASE):
             return False
-    heads = [block.head for block in around]
-    owns = [block.own for block in around]
+    heads = [block.head for block in outer]
+    owns = [block.own for block in outer]
     for pattern, texts in (
         (setting.inside, heads),
         (setting.beside, owns),
-        (setting.below, [b.whole for b in around[:1]]),
+        (setting.below, [b.whole for b in outer[:1]]),
     ):
         if pattern and not any(re.search(pattern, x, re.IGNORECASE) for x in texts):
             return False
@@ -139,35 +143,35 @@ def _holds(setting: Setting, around: list[Block]) -> bool:
 def _blocks(path: str, code: str) -> list[Block]:
     """Return the blocks of a file, the innermost first; the last is the file itself."""
     lined = bool(LINED.search(path))
-    found: list[Block] = []
-    opened: list[tuple[str, int, int, list[tuple[int, int]]]] = [("", 0, 0, [])]
+    blocks: list[Block] = []
+    stack: list[tuple[str, int, int, list[tuple[int, int]]]] = [("", 0, 0, [])]
 
     def close(end: int) -> None:
-        head, before, start, inner = opened.pop()
+        head, before, start, inner = stack.pop()
         own, at = "", start
         for first, last in inner:
             own, at = own + code[at:first], last
-        found.append(Block(head, start, end, code[start:end], own + code[at:end]))
-        if opened:
-            opened[-1][3].append((before, end))
+        blocks.append(Block(head, start, end, code[start:end], own + code[at:end]))
+        if stack:
+            stack[-1][3].append((before, end))
 
     for match in BRACKET.finditer(code):
         at = match.start()
         if match[0] == "{":
             ends = "\n" if lined else ";{}"
             before = max(code.rfind(end, 0, at) for end in ends) + 1
-            opened.append((code[before:at].strip(), at, match.end(), []))
+            stack.append((code[before:at].strip(), at, match.end(), []))
         elif match[2] and not match[1] and not lined:
-            opened.append((match[2], at, match.end(), []))
-        elif (match[0] == "}" or match[1]) and len(opened) > 1:
+            stack.append((match[2], at, match.end(), []))
+        elif (match[0] == "}" or match[1]) and len(stack) > 1:
             close(at)
-    while opened:
+    while stack:
         close(len(code))
-    return sorted(found, key=lambda block: block.end - block.start)
+    return sorted(blocks, key=lambda block: block.end - block.start)
 
 
 def _levels(code: str, at: int) -> t.Iterator[Block]:
-    """Yield the levels of a YAML file around a place, the innermost first."""
+    """Yield the levels of a YAML file around an offset, the innermost first."""
     lines = code.splitlines()
     number = code.count("\n", 0, at)
     level = _indent(lines[number]) if number < len(lines) else 0
@@ -196,12 +200,12 @@ def _indent(line: str) -> int:
 def _entries(
     name: str, code: str, blocks: list[Block]
 ) -> t.Iterator[tuple[int, str, str, str]]:
-    """Yield the place, the path, the field and the value of what a host's file sets."""
+    """Yield the header fields that a file of a host sets: offset, path, name and value."""
     if name.endswith(".json"):
         for match in ENTRY.finditer(code):
-            around = (b for b in blocks if b.start <= match.start() < b.end)
-            paths = (SOURCE.search(block.own) for block in around)
-            path = next((found[1] for found in paths if found), "")
+            outer = (b for b in blocks if b.start <= match.start() < b.end)
+            sources = (SOURCE.search(block.own) for block in outer)
+            path = next((source[1] for source in sources if source), "")
             one, other = match[2], match[3]
             yield (
                 match.start(),
@@ -220,14 +224,14 @@ def _entries(
         at += len(line)
 
 
-def _lasts(
+def _overrides(
     product: str, path: str, field: str, value: str, prefixes: tuple[str, ...]
 ) -> bool:
-    """Return whether a host keeps what the service sends at a path."""
+    """Return whether a header field lets a host store responses of the service."""
     if not FIELD.fullmatch(field) or "no-store" in value or not LASTING.search(value):
         return False
     if prefixes and path.startswith(prefixes):
         return True
-    # Netlify sets these on its own files alone, but for the fields of a CDN
+    # Netlify applies Cache-Control to its own files only, and fields for CDNs to all
     shared = field.lower() != "cache-control" or bool(SHARED.search(value))
     return path in EVERYWHERE and (product != "Netlify" or shared)

@@ -1,4 +1,4 @@
-"""The settings of caches that defeat our headers, as docs/edge.md has them."""
+"""The settings by which caches override our header fields, from docs/edge.md."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import typing as t
 
 
 class Setting(t.NamedTuple):
-    """A setting of one product that defeats our headers.
+    """A setting of one product that overrides our header fields.
 
-    :param product: the product, as docs/edge.md names it.
-    :param text: the setting, as docs/edge.md shows it.
-    :param files: a pattern of the files that it stands in.
-    :param pattern: a pattern of the setting, in a file without its comments.
-    :param inside: a pattern of what one of the blocks around it begins with.
-    :param beside: a pattern of what has to stand in one of these blocks as well.
-    :param below: a pattern of what has to stand there or further in.
-    :param unless: a pattern of what may not stand in one of them.
+    All patterns are regular expressions, and ignore case.
+
+    :param product: the product, by its name in docs/edge.md.
+    :param text: the setting, as in docs/edge.md.
+    :param files: matches the paths of the files that can have the setting.
+    :param pattern: matches the setting, in a file without its comments.
+    :param inside: has to match the head of a block around the setting.
+    :param beside: has to match the text of a block around it, without inner blocks.
+    :param below: has to match the text of the innermost block, with inner blocks.
+    :param unless: must not match the text of a block around it, without inner blocks.
     """
 
     product: str
@@ -33,7 +35,7 @@ SERVER = (
 )
 APACHE = r"\.(conf|htaccess|vhost|template|tmpl|tpl|j2)$|httpd|apache|conf\.d/|sites-"
 CODE = r"\.(tf|hcl|jsonc?|ya?ml|toml|bicep|template)$"
-KEPT = r"(?![^\n;]*no-store)"
+STORABLE = r"(?![^\n;]*no-store)"
 UPSTREAM = r"\b(?:proxy|fastcgi|scgi|uwsgi|grpc)"
 SETTINGS = (
     Setting(
@@ -75,7 +77,7 @@ SETTINGS = (
         "unset beresp.http.Cache-Control",
         r"\.vcl",
         r"\b(?:unset|remove)\s+(?:be)?resp\.http\.Cache-Control\b"
-        r"|\bset\s+(?:be)?resp\.http\.Cache-Control\s*=\s*" + KEPT,
+        r"|\bset\s+(?:be)?resp\.http\.Cache-Control\s*=\s*" + STORABLE,
         unless=r"\bset\s+(?:be)?resp\.http\.Cache-Control\s*=[^;]*no-store",
     ),
     Setting(
@@ -95,7 +97,7 @@ SETTINGS = (
         "Header set Cache-Control",
         APACHE,
         r"^\s*Header\s+(?:always\s+|onsuccess\s+)?(?:set|merge|append|add|edit\*?)\s+[\"']?"
-        r"Cache-Control\b" + KEPT,
+        r"Cache-Control\b" + STORABLE,
     ),
     Setting(
         "Apache httpd",
@@ -115,7 +117,9 @@ SETTINGS = (
         "http-response set-header Cache-Control max-age=…",
         SERVER,
         r"^\s*http-(?:after-)?response\s+(?:(?:set|add|replace)-(?:header|value)\s+"
-        r"Cache-Control\b" + KEPT + r"|del-header\s+Cache-Control\b)(?![^\n]*/static)",
+        r"Cache-Control\b"
+        + STORABLE
+        + r"|del-header\s+Cache-Control\b)(?![^\n]*/static)",
         unless=r"-header\s+Cache-Control\b[^\n]*no-store",
     ),
     Setting(
@@ -123,7 +127,7 @@ SETTINGS = (
         "response_headers_to_add",
         CODE,
         r"response_headers_to_add\"?:(?:(?!_headers_to_)[^#]){0,400}?key\"?:\s*[\"']?"
-        r"cache-control[\"']?,?\s*\"?value\"?:" + KEPT,
+        r"cache-control[\"']?,?\s*\"?value\"?:" + STORABLE,
     ),
     Setting(
         "Envoy",
@@ -137,7 +141,7 @@ SETTINGS = (
         "customResponseHeaders",
         r"\.(ya?ml|toml)$",
         r"customResponseHeaders(?:\.|\]?:?\s(?:\s*[\"']?[\w-]+[\"']?\s*[:=][^\n]*\n)*?\s*)"
-        r"[\"']?Cache-Control[\"']?\s*[:=]" + KEPT,
+        r"[\"']?Cache-Control[\"']?\s*[:=]" + STORABLE,
     ),
     Setting(
         "Cloudflare",
@@ -195,10 +199,10 @@ SETTINGS = (
         "Netlify",
         "Netlify-CDN-Cache-Control",
         r"netlify/edge-functions/.*\.[cm]?[jt]s$",
-        r"\.(?:set|append)\(\s*[\"'](?:Netlify-)?CDN-Cache-Control[\"']" + KEPT,
+        r"\.(?:set|append)\(\s*[\"'](?:Netlify-)?CDN-Cache-Control[\"']" + STORABLE,
     ),
 )
-# the files of hosts, whose entries have a path and headers
+# files of hosts that set header fields by path: the product and the setting
 HOSTS = {
     "_headers": ("Netlify", "CDN-Cache-Control"),
     "firebase.json": ("Firebase Hosting", "Cache-Control"),

@@ -1,4 +1,4 @@
-"""NC002 in the source: an app that is put into something else before it is served."""
+"""NC002 in the source: apps that are wrapped in middleware outside the guard."""
 
 from __future__ import annotations
 
@@ -12,49 +12,50 @@ MIDDLEWARE = re.compile(
     r"\w*(Middleware|WhiteNoise|ProxyFix|DebuggedApplication|ReverseProxied"
     r"|Cascade|URLMap|Cling)"
 )
-# these serve other apps beside
+# these serve several apps
 MOUNTS = frozenset({"DispatcherMiddleware", "WSGIMiddleware"})
-# these put an app before another kind of server, and do nothing else
+# these adapt an app to another kind of server, and change no response
 ADAPTERS = frozenset({"WsgiToAsgi", "WSGIContainer"})
-# most files hold none of this and need no parsing
+# files without a match need no parsing
 WORTH_PARSING = re.compile(
     rf"{MIDDLEWARE.pattern[3:]}\(|\.graft\(|^[ \t]*app(lication)?\b[^=\n]*=.*[A-Z]\w*\(",
     re.MULTILINE,
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
-Spot = tuple[int, str, str, str]
+# the line, subject and fact of a finding
+Spot = tuple[int, str, str]
 
 
 def spot(tree: ast.Module) -> t.Iterator[Spot]:
-    """Yield line, id, subject and fact of what an app is put into.
+    """Yield where a module wraps an app outside the guard.
 
-    :param tree: a module.
+    :param tree: the module.
     """
     yield from _Scope(tree).spot(tree)
 
 
 class _Scope:
-    """A module or a function, and which of its names are apps.
+    """The names of apps in a module or a function.
 
     :param tree: its node.
-    :param outer: what it is in.
+    :param outer: the scope around it.
     """
 
     def __init__(self, tree: ast.AST, outer: _Scope | None = None):
         nodes = list(_own_nodes(tree))
         self.parameters = {n.arg for n in nodes if isinstance(n, ast.arg)}
-        around: t.Collection[str] = outer.apps if outer else NAMES
-        self.apps: set[str] = set(around) - self.parameters
-        # what is assigned to app.wsgi_app in the end runs inside the guard
-        self.inside = set[str]()
+        names: t.Collection[str] = outer.apps if outer else NAMES
+        self.apps: set[str] = set(names) - self.parameters
+        # the names that are assigned to app.wsgi_app, which run inside the guard
+        self.inner = set[str]()
         for node in nodes:
             targets, value = _assignment(node)
             for target in targets:
                 if isinstance(target, ast.Name):
                     self._bind(target.id, value)
-                elif _is_inside(target):
-                    self.inside.add(_name(value))
+                elif _is_wsgi_app(target):
+                    self.inner.add(_name(value))
             if isinstance(node, ast.alias):
                 name = node.asname or node.name
                 self.apps |= {name} if name.endswith("_app") else set()
@@ -63,14 +64,16 @@ class _Scope:
         if self._is_app(value):
             self.apps.add(name)
         # app = FastAPI(), not app = configure(app)
-        elif isinstance(value, ast.Call) and not any(map(self._is_app, _values(value))):
+        elif isinstance(value, ast.Call) and not any(
+            map(self._is_app, _arguments(value))
+        ):
             self.apps.discard(name)
 
     def spot(self, tree: ast.AST) -> t.Iterator[Spot]:
         for node in ast.iter_child_nodes(tree):
             targets, value = _assignment(node)
             names = [target.id for target in targets if isinstance(target, ast.Name)]
-            if any(map(_is_inside, targets)) or self.inside.intersection(names):
+            if any(map(_is_wsgi_app, targets)) or self.inner.intersection(names):
                 continue
             name = next(iter(NAMES.intersection(names)), "")
             if isinstance(node, FUNCTIONS):
@@ -78,20 +81,20 @@ class _Scope:
             elif isinstance(value, ast.Call) and self._wraps(value, bool(name)):
                 wrapper = _name(value.func)
                 fact = f"wraps the app in {wrapper} from outside"
-                yield value.lineno, "NC002", f"'{name or wrapper}'", fact
+                yield value.lineno, f"'{name or wrapper}'", fact
             elif isinstance(node, ast.Call) and self._wraps(node, False):
                 wrapper = _name(node.func)
-                fact = "is put around the app from outside"
-                yield node.lineno, "NC002", f"'{wrapper}'", fact
+                fact = "wraps the app from outside"
+                yield node.lineno, f"'{wrapper}'", fact
             else:
                 yield from self.spot(node)
 
-    def _wraps(self, call: ast.Call, served: bool) -> bool:
-        """Return whether a call puts an app into something.
+    def _wraps(self, call: ast.Call, is_entry: bool) -> bool:
+        """Return whether a call wraps an app.
 
-        :param served: whether it is assigned to a name that servers look for.
+        :param is_entry: whether its result gets a name that servers look up.
         """
-        name, values = _name(call.func), list(_values(call))
+        name, values = _name(call.func), list(_arguments(call))
         if name in MOUNTS:
             return not any(_name(value) in self.parameters for value in values)
         if FACTORY.fullmatch(name) or name in ADAPTERS:
@@ -99,7 +102,7 @@ class _Scope:
         if not any(map(self._is_app, values)):
             return False
         middleware = MIDDLEWARE.fullmatch(name) or name == "graft"
-        return bool(middleware or (served and name[:1].isupper()))
+        return bool(middleware or (is_entry and name[:1].isupper()))
 
     def _is_app(self, node: ast.AST) -> bool:
         match node:
@@ -110,13 +113,13 @@ class _Scope:
             case ast.Call(func=function):
                 name = _name(function)
                 if MIDDLEWARE.fullmatch(name) or name in ADAPTERS:
-                    return any(map(self._is_app, _values(node)))
+                    return any(map(self._is_app, _arguments(node)))
                 return bool(FACTORY.fullmatch(name))
         return False
 
 
 def _own_nodes(tree: ast.AST) -> t.Iterator[ast.AST]:
-    """Yield the nodes of a function or module, but for those of functions in it."""
+    """Yield the nodes of a function or module, without those of inner functions."""
     for child in ast.iter_child_nodes(tree):
         if not isinstance(child, FUNCTIONS):
             yield child
@@ -132,12 +135,12 @@ def _assignment(node: ast.AST) -> tuple[list[ast.expr], ast.AST]:
     return [], node
 
 
-def _is_inside(target: ast.AST) -> bool:
+def _is_wsgi_app(target: ast.AST) -> bool:
     return isinstance(target, ast.Attribute) and target.attr == "wsgi_app"
 
 
-def _values(call: ast.Call) -> t.Iterator[ast.AST]:
-    """Yield what a call is given, and what the dicts among it hold."""
+def _arguments(call: ast.Call) -> t.Iterator[ast.AST]:
+    """Yield the arguments of a call, and the values of dicts among them."""
     for value in [*call.args, *(keyword.value for keyword in call.keywords)]:
         yield value
         if isinstance(value, ast.Dict):
@@ -145,7 +148,7 @@ def _values(call: ast.Call) -> t.Iterator[ast.AST]:
 
 
 def _name(node: ast.AST) -> str:
-    """Return the last part of a dotted name, as `wsgi_app` of `app.wsgi_app`."""
+    """Return the last part of a dotted name, such as `wsgi_app` in `app.wsgi_app`."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name

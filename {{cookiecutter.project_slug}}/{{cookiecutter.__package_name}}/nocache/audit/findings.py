@@ -1,4 +1,4 @@
-"""The catalogue of findings: an id, once given, keeps its meaning for good."""
+"""The catalogue of findings; an id never changes its meaning."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import typing as t
 
 
 class Kind(t.NamedTuple):
+    """An entry of the catalogue; `message` has places for a subject and a fact."""
+
     name: str
     message: str
     hint: str
 
 
 class Finding(t.NamedTuple):
-    """One thing the audit has found.
+    """A fault that the audit reports.
 
     :param path: the file, relative to the working directory where it lies below it.
     :param line: the line in the file, from 1.
     :param id: the id in the catalogue.
     :param name: the id's readable name.
     :param message: the fact.
-    :param hint: the move that mends it.
+    :param hint: the way to fix it.
     """
 
     path: str
@@ -67,7 +69,7 @@ CATALOGUE = {
     "NC006": Kind(
         "mark-without-effect",
         "{subject} {fact}.",
-        "put it below the route, on what makes the response;"
+        "put it directly below the route decorator;"
         " for a view class list it in 'decorators'.",
     ),
     "NC007": Kind(
@@ -78,11 +80,11 @@ CATALOGUE = {
     "NC008": Kind(
         "storable-response",
         "{subject} may be stored: {fact}.",
-        "see what responded past the guard, or declare the view.",
+        "find what responds outside the guard, or declare the view.",
     ),
     "NC009": Kind(
         "server-side-cache",
-        "{subject} is no-store, but {fact} keeps its responses in the server.",
+        "{subject} is no-store, but {fact} stores its responses in the server.",
         "cache the data that the view reads, not the view.",
     ),
     "NC010": Kind(
@@ -92,8 +94,8 @@ CATALOGUE = {
     ),
     "NC011": Kind(
         "kit-edited",
-        "{subject} {fact}, so the kit is not what its version says.",
-        "undo it, 'cruft diff' shows how: the next update replaces the kit.",
+        "{subject} {fact}, so the kit differs from its version.",
+        "revert it, 'cruft diff' shows the change: the next update replaces the kit.",
     ),
     "NC012": Kind(
         "depends-on-unkeyed-input",
@@ -104,18 +106,18 @@ CATALOGUE = {
     "NC013": Kind(
         "browser-keeps-a-copy",
         "{subject} {fact}, whatever the headers say.",
-        "let the browser fetch it plainly, when it is used.",
+        "remove it, and let the browser send a plain request when it is used.",
     ),
     "NC014": Kind(
         "edge-ignores-headers",
-        "{subject} lets {fact} keep responses against their headers.",
-        "remove it for the service's paths; docs/edge.md has what to set instead.",
+        "{subject} lets {fact} store responses against their headers.",
+        "remove it for the service's paths; docs/edge.md shows what to set instead.",
     ),
     "NC015": Kind(
         "cache-deception",
         "{subject} is stored under names like those of static files: {fact}.",
-        "have each rule of the edge that goes by extension or directory heed the"
-        " origin's headers.",
+        "make each rule of the edge that goes by extension or directory obey the"
+        " headers of the origin server.",
     ),
 }
 
@@ -123,14 +125,15 @@ CATALOGUE = {
 def finding(
     id: str, where: tuple[str, int], subject: object, fact: str = "", hint: str = ""
 ) -> Finding:
-    """Return the finding that the catalogue words for `subject`.
+    """Return a finding, with the message of the catalogue.
 
     :param id: the id in the catalogue.
-    :param where: the file and the line.
-    :param subject: what it is about.
-    :param fact: what the wording still needs.
-    :param hint: another move than the catalogue's, where that one does not help.
+    :param where: the file and the line, from 1.
+    :param subject: the subject of the message.
+    :param fact: the rest of the message, if the catalogue has a place for it.
+    :param hint: replaces the hint of the catalogue.
+    :raises KeyError: if the catalogue does not have the id.
     """
-    name, message, move = CATALOGUE[id]
+    name, message, default = CATALOGUE[id]
     message = message.format(subject=subject, fact=fact)
-    return Finding(*where, id, name, message, hint or move)
+    return Finding(*where, id, name, message, hint or default)

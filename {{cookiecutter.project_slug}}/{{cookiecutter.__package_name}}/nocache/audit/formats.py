@@ -1,4 +1,4 @@
-"""The formats in which findings and routes are written; each is a function to text."""
+"""The formats of findings and routes; each is a function that returns text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def as_json(items: t.Sequence[Finding | Route]) -> str:
 
 
 def sarif(findings: list[Finding]) -> str:
-    """Return findings as SARIF 2.1.0, which code hosts show beside the lines."""
+    """Return findings as SARIF 2.1.0, which code hosts show beside the code."""
     driver = {
         "name": "flask nocache audit",
         "rules": [
@@ -90,7 +90,7 @@ def _sarif_result(finding: Finding) -> dict[str, t.Any]:
 
 
 def github(findings: list[Finding]) -> str:
-    """Return findings as the commands that annotate lines in a GitHub workflow."""
+    """Return findings as workflow commands of GitHub, which annotate the lines."""
     return "\n".join(
         f"::error file={_property(f.path)},line={f.line}"
         f",title={_property(f'{f.id} {f.name}')}"
@@ -118,18 +118,18 @@ def routes_markdown(routes: list[Route]) -> str:
 
 
 def _markdown(rows: Rows) -> str:
-    lines = [f"| {' | '.join(map(_plain, row))} |" for row in rows]
+    lines = [f"| {' | '.join(map(_escape, row))} |" for row in rows]
     lines.insert(1, f"|{' --- |' * len(rows[0])}")
     return "\n".join(lines)
 
 
-def _plain(value: str) -> str:
-    """Return Markdown that shows `value`, in one cell of a table."""
+def _escape(value: str) -> str:
+    """Escape a value for a cell of a Markdown table."""
     return re.sub(r"([\\`*_\[\]<>&|~])", r"\\\1", " ".join(value.split()))
 
 
 def audit_html(findings: list[Finding], app: str) -> str:
-    """Return findings as a page of its own.
+    """Return findings as an HTML page.
 
     :param findings: the findings.
     :param app: the app's name.
@@ -143,7 +143,7 @@ def audit_html(findings: list[Finding], app: str) -> str:
 
 
 def routes_html(routes: list[Route], app: str) -> str:
-    """Return routes as a page of its own.
+    """Return routes as an HTML page.
 
     :param routes: the routes.
     :param app: the app's name.
@@ -169,7 +169,7 @@ def _page(
     colour: t.Callable[[str], str],
     nothing: str,
 ) -> str:
-    """Return a page that shows rows, whose column `key` is coloured, or says `nothing`."""
+    """Return a page with a table in which column `key` is coloured, or with `nothing`."""
     head, *body = rows
     return TEMPLATES.get_template("report.html").render(
         subject=subject,
@@ -208,7 +208,7 @@ def _untitled(
     return lambda items, app: write(items)
 
 
-# each takes what it shows, and the app's name
+# each takes the items, and the name of the app
 AUDIT: dict[str, t.Callable[[list[Finding], str], str]] = {
     "text": _untitled(text),
     "json": _untitled(as_json),

@@ -1,4 +1,4 @@
-"""NC007: where a source file writes what caches are told, past the policies."""
+"""NC007: source code that sets header fields for caches itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scopes import Value
 from .vocabulary import ATTRIBUTES
 from .vocabulary import CHOOSERS
 from .vocabulary import CONTROLS
-from .vocabulary import MADE_HEADERS
+from .vocabulary import HEADER_METHODS
 from .vocabulary import MAX_AGES
 from .vocabulary import PAGES
 from .vocabulary import SENDERS
@@ -40,46 +40,52 @@ FIELD = re.compile(
 BASES = frozenset({"BaseResponse", "Response", "__init__", "response_class"})
 EXCEPTIONS = frozenset(dir(exceptions))
 
-Written = t.Iterator[tuple[str, t.Any]]
+# the name of a field, and the node that sets it
+Settings = t.Iterator[tuple[str, t.Any]]
 
 
 def spot(tree: ast.Module) -> list[tuple[int, str]]:
-    """Return the lines in which a file writes such a field by hand, with its name."""
+    """Return the lines in which a module sets such a field, with its name, sorted.
+
+    :param tree: the module.
+    """
     spotter = Spotter(Module(tree))
-    written = [pair for node in spotter.module.nodes for pair in spotter.spot(node)]
-    return sorted({(place.lineno, what) for what, place in written})
+    pairs = [pair for node in spotter.module.nodes for pair in spotter.spot(node)]
+    return sorted({(place.lineno, name) for name, place in pairs})
 
 
 class Spotter:
-    """Looks at whose the thing is that is written to, never at a word alone."""
+    """Finds settings of fields, by the type of the object and not by names alone."""
 
     def __init__(self, module: Module):
         self.module = module
         self.owners = Owners(module)
         self.contents = Contents(self.owners)
 
-    def spot(self, node: ast.AST) -> Written:
-        """Yield what one node writes, with the node to point at."""
+    def spot(self, node: ast.AST) -> Settings:
+        """Yield the fields that one node sets, each with the node to report."""
         match node:
             case ast.Call(func=func, args=args):
-                yield from self._called(node, func, args)
+                yield from self._call(node, func, args)
             case ast.Assign(targets=targets, value=value):
                 for target in targets:
-                    yield from self._assigned(node, target, value)
+                    yield from self._assignment(node, target, value)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
-                yield from self._assigned(node, target, value)
+                yield from self._assignment(node, target, value)
             case ast.AugAssign(target=target, value=value):
                 if self.owners.kind(target) == HEADERS:
                     yield from self._fields(value)
-                yield from self._assigned(node, target, value)
+                yield from self._assignment(node, target, value)
                 yield from self._settings(self.contents.pairs(value))
             case ast.Delete(targets=targets):
                 for target in targets:
-                    yield from self._assigned(node, target, None)
+                    yield from self._assignment(node, target, None)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                yield from self._defined(node)
+                yield from self._definition(node)
 
-    def _assigned(self, node: ast.AST, to: ast.expr, value: ast.expr | None) -> Written:
+    def _assignment(
+        self, node: ast.AST, to: ast.expr, value: ast.expr | None
+    ) -> Settings:
         match to:
             case ast.Subscript(value=owner, slice=key):
                 kind = self.owners.kind(owner)
@@ -104,35 +110,35 @@ class Spotter:
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
                 parts = getattr(value, "elts", [None] * len(targets))
                 for target, part in zip(targets, parts, strict=False):
-                    yield from self._assigned(node, target, part)
+                    yield from self._assignment(node, target, part)
 
-    def _called(self, call: ast.Call, func: ast.expr, args: list[ast.expr]) -> Written:
+    def _call(self, call: ast.Call, func: ast.expr, args: list[ast.expr]) -> Settings:
         if isinstance(func, ast.Name):
-            # a method or class that was given a name
-            for behind in (self.module.values(func) or [])[:1]:
-                func = behind if isinstance(behind, ast.Attribute | ast.Name) else func
-        name = self.owners.called(func)
-        given = list(self.contents.keywords(call))
+            # a variable with a method or a class
+            for value in (self.module.values(func) or [])[:1]:
+                func = value if isinstance(value, ast.Attribute | ast.Name) else func
+        name = self.owners.callee(func)
+        keywords = list(self.contents.keywords(call))
         if name == "partial" and args:
-            yield from self._called(call, args[0], args[1:])
+            yield from self._call(call, args[0], args[1:])
         elif name == "setattr" and len(args) == 3:
             for attr in self.contents.texts(args[1]):
                 target = ast.Attribute(value=args[0], attr=attr)
-                yield from self._assigned(call, target, args[2])
+                yield from self._assignment(call, target, args[2])
         if isinstance(func, ast.Attribute):
-            yield from self._method(call, func, args, given)
+            yield from self._method(call, func, args, keywords)
         if self.owners.foreign(func) or self.owners.function(func):
             return
         if name in SENDERS:
-            # each environ and so on counts, but not what is unpacked
+            # the position counts all arguments, which is unknown after an unpacking
             index = SENDERS[name][self.owners.origin(func).startswith("werkzeug")]
-            ages = [pair.value for pair in given if pair.key in MAX_AGES]
+            ages = [pair.value for pair in keywords if pair.key in MAX_AGES]
             if index and not any(isinstance(arg, ast.Starred) for arg in args):
                 ages += args[index : index + 1]
             if not all(map(_is_none, ages)):
                 yield f"{name}(max_age=...)", call
         elif name == "SharedDataMiddleware":
-            if args[4:5] or any(pair.key == "cache_timeout" for pair in given):
+            if args[4:5] or any(pair.key == "cache_timeout" for pair in keywords):
                 yield f"{name}(cache_timeout=...)", call
         elif name == "start_response":
             yield from self._fields(*args[1:2])
@@ -140,10 +146,10 @@ class Spotter:
             yield from self._tuple(args, view=True)
         constructs = self._constructs(func)
         if constructs or name in ("abort", "HTTPError", "make_response"):
-            yield from self._fields(*(p.value for p in given if p.key == HEADERS))
+            yield from self._fields(*(p.value for p in keywords if p.key == HEADERS))
         if constructs:
             for field, place in self._fields(*args[2:3]):
-                # what a class of another file takes third may be anything
+                # the third argument of a class of another file may be anything
                 if "-" in field or name in BASES or self._inherits(func):
                     yield field, place
 
@@ -152,40 +158,40 @@ class Spotter:
         call: ast.Call,
         func: ast.Attribute,
         args: list[ast.expr],
-        given: list[Pair],
-    ) -> Written:
+        keywords: list[Pair],
+    ) -> Settings:
         owner, name = func.value, func.attr
         kind = ""
         if name in SETTERS | TAKERS | CONTROLS | VALIDATORS:
             kind = self.owners.kind(owner)
         if name in SETTERS:
-            keys = [*args[:1], *(p.value for p in given if p.key in ("key", "_key"))]
-            named = [
+            keys = [*args[:1], *(p.value for p in keywords if p.key in ("key", "_key"))]
+            pairs = [
                 Pair(x, call, None) for key in keys for x in self.contents.texts(key)
             ]
             if kind == HEADERS:
-                yield from _cache_fields(named)
+                yield from _cache_fields(pairs)
         if kind == HEADERS and name in TAKERS:
             yield from self._fields(*args)
-            yield from _cache_fields(given)
+            yield from _cache_fields(keywords)
         elif kind == CONTROL and name in CONTROLS:
             yield CONTROL, call
         elif kind == RESPONSE and name in VALIDATORS:
             if not may_keep(self.owners, call, owner):
                 yield f"{name}()", call
-        # what overrides it calls the original
+        # an override calls the original
         elif name == "make_conditional" and name_of(owner) != "super":
             if not self.owners.foreign(owner):
                 yield f"{name}()", call
         if name in SETTING_TAKERS:
             pairs = [pair for arg in args for pair in self.contents.pairs(arg)]
-            yield from self._settings([*given, *pairs])
+            yield from self._settings([*keywords, *pairs])
         elif name in SETTING_SETTERS and len(args) == 2:
             texts = self.contents.texts(args[0])
             yield from self._settings([Pair(text, call, args[1]) for text in texts])
 
     def _constructs(self, func: ast.expr) -> bool:
-        """Return whether a call makes a response, by its class or that of its base."""
+        """Return whether a call constructs a response, or the base of one."""
         if isinstance(func, ast.Attribute) and func.attr == "__init__":
             klass: Value | None = func.value
             if name_of(func.value) == "super":
@@ -195,7 +201,7 @@ class Spotter:
         return self.owners.is_class(func)
 
     def _inherits(self, func: ast.expr) -> bool:
-        """Return whether a class of the file is made with the arguments of its base."""
+        """Return whether a class of the file has the constructor of its base."""
         values = self.module.values(func) if isinstance(func, ast.Name) else None
         return any(
             isinstance(value, ast.ClassDef)
@@ -203,16 +209,16 @@ class Spotter:
             for value in values or ()
         )
 
-    def _defined(self, function: Function) -> Written:
+    def _definition(self, function: Function) -> Settings:
         klass = self.module.klass(function)
         name = getattr(function, "name", "")
         results = self.module.returns[function]
         if klass is not None and name == "get_send_file_max_age":
             if not all(map(_is_none, results)):
                 yield f"{name}()", function
-        elif klass is not None and name in MADE_HEADERS:
-            raised = not EXCEPTIONS.isdisjoint(map(name_of, klass.bases))
-            if raised or self.owners.is_class(klass):
+        elif klass is not None and name in HEADER_METHODS:
+            is_error = not EXCEPTIONS.isdisjoint(map(name_of, klass.bases))
+            if is_error or self.owners.is_class(klass):
                 yield from self._fields(*results)
         view = bool(results) and self.owners.is_view(function)
         for result in results:
@@ -231,7 +237,7 @@ class Spotter:
                     if not isinstance(value, ast.Name):
                         yield from self._tuples(value)
 
-    def _tuple(self, parts: list[ast.expr], view: bool) -> Written:
+    def _tuple(self, parts: list[ast.expr], view: bool) -> Settings:
         """Yield the fields in `(body, status, headers)` or in `(body, headers)`."""
         match parts:
             case [ast.Starred(value=whole)] | [ast.Name() | ast.Tuple() as whole] if (
@@ -247,17 +253,17 @@ class Spotter:
                 if view or _is_status(status):
                     yield from self._fields(headers)
 
-    def _fields(self, *nodes: Value | None) -> Written:
+    def _fields(self, *nodes: Value | None) -> Settings:
         for node in nodes:
             yield from _cache_fields(self.contents.pairs(node))
 
-    def _settings(self, pairs: t.Iterable[Pair]) -> Written:
+    def _settings(self, pairs: t.Iterable[Pair]) -> Settings:
         for pair in pairs:
             if pair.key in SETTINGS and not _is_none(pair.value):
                 yield pair.key, pair.place
 
 
-def _cache_fields(pairs: t.Iterable[Pair]) -> Written:
+def _cache_fields(pairs: t.Iterable[Pair]) -> Settings:
     for pair in pairs:
         if FIELD.fullmatch(pair.key.strip()):
             yield pair.key, pair.place

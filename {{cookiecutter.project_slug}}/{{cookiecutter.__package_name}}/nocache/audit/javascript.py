@@ -1,4 +1,4 @@
-"""The tokens of JavaScript, so that comments, texts and patterns are no code."""
+"""The tokens of JavaScript, to tell code from comments, strings and patterns."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ class Token(t.NamedTuple):
 
 
 def tokens(text: str, line: int) -> t.Iterator[Token]:
-    """Yield the tokens of a script without comments; texts come without their quotes.
+    """Yield the tokens of a script without its comments, and strings without quotes.
 
     :param text: the script.
-    :param line: the line on which it begins.
+    :param line: the line in the file at which it begins, from 1.
     """
     at, depth, value = 0, 0, False
     substitutions: list[int] = []
     while at < len(text):
-        found = CODE.match(text, at)
-        assert found is not None
-        kind, word = t.cast("str", found.lastgroup), found[0]
+        match = CODE.match(text, at)
+        assert match is not None
+        kind, word = t.cast("str", match.lastgroup), match[0]
         if word == "/" and not value and (regex := REGEX.match(text, at)):
-            found, kind = regex, "regex"
+            match, kind = regex, "regex"
         elif word == "`" or (word == "}" and substitutions[-1:] == [depth]):
             if word == "}":
                 substitutions.pop()
-            found = TEMPLATE.match(text, at + 1)
-            assert found is not None
+            match = TEMPLATE.match(text, at + 1)
+            assert match is not None
             kind = "text"
-            if found[1] == "${":
+            if match[1] == "${":
                 substitutions.append(depth)
         elif kind == "mark":
             depth += (word == "{") - (word == "}")
-        start, at = at, found.end()
+        start, at = at, match.end()
         if kind == "text":
             inner = text[start + 1 : at]
             yield Token(kind, inner.removesuffix("${").rstrip("`\"'"), line)
         elif kind != "blank":
-            yield Token(kind, found[0], line)
+            yield Token(kind, match[0], line)
         if kind != "blank":
             value = word not in BEFORE_REGEX and (kind != "mark" or word in (")", "]"))
         line += text.count("\n", start, at)

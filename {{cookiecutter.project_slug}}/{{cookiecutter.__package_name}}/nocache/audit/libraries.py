@@ -1,4 +1,4 @@
-"""NC001 where a library registers the route: in whose hands it is, and where."""
+"""NC001 for routes that a library registers: the library, and the line to change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = tuple[str, int]
 
 
 def library_of(app: Flask, view: t.Any) -> str:
-    """Return the installed package that a view is from, empty if it is the app's own."""
+    """Return the installed package that defines a view, empty if the app defines it."""
     package = (getattr(view, "__module__", None) or "").partition(".")[0]
     path = getattr(sys.modules.get(package), "__file__", None)
     if not path or package == app.import_name.partition(".")[0]:
@@ -33,13 +33,15 @@ def library_of(app: Flask, view: t.Any) -> str:
 def registered_at(
     app: Flask, package: str, sources: t.Mapping[str, str]
 ) -> Place | None:
-    """Return where an app registers what a package brings, or where the app is made.
+    """Return where an app registers the routes of a package, or where the app is made.
 
-    :param app: the app; None is returned if no file of its own is known.
+    None is returned if the app has no file.
+
+    :param app: the app.
     :param package: the package.
-    :param sources: the Python files of the app, with what is in them.
+    :param sources: the contents of the app's Python files, by path.
     """
-    made: Place | None = None
+    first: Place | None = None
     names: set[str] = set()
     trees = []
     for path, text in sources.items():
@@ -49,49 +51,53 @@ def registered_at(
             except (SyntaxError, ValueError):
                 continue
     for path, tree in trees:
-        imported = _imported(tree, package)
+        imports = _imports(tree, package)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and _root(node.func) in imported:
-                if made is None or (short(path), node.lineno) < made:
-                    made = short(path), node.lineno
+            if isinstance(node, ast.Call) and _root(node.func) in imports:
+                if first is None or (short(path), node.lineno) < first:
+                    first = short(path), node.lineno
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func)):
-                    names |= {name} if _root(func) in imported else set()
-    # made in one place, and given to the app in another
+                    names |= {name} if _root(func) in imports else set()
+    # an extension may get the app in another place than the one that makes it
     for path, tree in trees:
         for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Attribute(value=owner, attr="init_app")):
                     if _last(owner) in names:
                         return short(path), node.lineno
-    where = made or app_location(app)
+    where = first or app_location(app)
     return where if os.path.exists(where[0]) else None
 
 
 def declares(app: Flask, view: t.Any, decorator: t.Any) -> bool:
-    """Return whether a setting of the app lists a decorator for a library's view.
+    """Return whether a setting of the app declares the view of a library.
 
-    APIFlask applies those of SPEC_DECORATORS as it calls the view.
+    APIFlask applies SPEC_DECORATORS when it calls the view.
+
+    :param app: the app.
+    :param view: the view.
+    :param decorator: the decorator to look for in the setting.
     """
     for cell in getattr(view, "__closure__", None) or ():
         name = cell.cell_contents
-        listed = app.config.get(name, ()) if isinstance(name, str) else ()
-        if isinstance(listed, list | tuple) and decorator in listed:
+        setting = app.config.get(name, ()) if isinstance(name, str) else ()
+        if isinstance(setting, list | tuple) and decorator in setting:
             return True
     return False
 
 
 @functools.lru_cache(maxsize=64)
 def _installed_in(folder: str) -> bool:
-    """Return whether a folder is one into which packages are installed."""
+    """Return whether packages are installed in a folder."""
     try:
         return any(name.endswith(".dist-info") for name in os.listdir(folder))
     except OSError:
         return False
 
 
-def _imported(tree: ast.Module, package: str) -> set[str]:
-    """Return the names that a module has from a package."""
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    """Return the names that a module imports from a package, and their subclasses."""
     names = set()
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""Whose a thing in a source file is: a response of this service, or anything else."""
+"""Which expressions of a source file are responses of this service, and their headers."""
 
 from __future__ import annotations
 
@@ -24,26 +24,28 @@ RESPONSE, HEADERS, CONTROL = "response", "headers", "cache_control"
 
 
 class Owners:
-    """What the expressions of one file are."""
+    """The types and origins of the expressions in one file."""
 
     def __init__(self, module: Module):
         self.module = module
         self._kinds: dict[int, tuple[Value, str]] = {}
         self._roles: dict[tuple[Function, frozenset[str]], bool] = {}
-        imported = [
-            f"{source}." for source in map(self._source, module.nodes) if source
-        ]
+        imports = [f"{source}." for source in map(self._source, module.nodes) if source]
         self._flask = any(
-            name.startswith(("flask", "quart", "werkzeug")) for name in imported
+            name.startswith(("flask", "quart", "werkzeug")) for name in imports
         )
-        self._strange = any(name.startswith(STRANGERS) for name in imported)
+        self._strange = any(name.startswith(STRANGERS) for name in imports)
 
     def kind(self, node: Value | None) -> str:
-        """Return whether something is a response, its headers or its cache control."""
+        """Return ``response``, ``headers`` or ``cache_control`` for such an expression.
+
+        Any other expression returns an empty string.
+        """
         if node is None:
             return ""
         if id(node) not in self._kinds:
-            # nothing, for a name that is bound to itself; with the node, which lends its id
+            # empty first, for names bound to themselves; the node is kept, or its id could
+            # be that of another one
             self._kinds[id(node)] = node, ""
             self._kinds[id(node)] = node, self._kind(node)
         return self._kinds[id(node)][1]
@@ -54,15 +56,15 @@ class Owners:
                 values = self.module.values(node)
                 if values is None:
                     return RESPONSE if name in NAMES and not self._alien() else ""
-                known = (self.kind(value) for value in values)
-                return next(filter(None, known), "") or self._by_use(node, values)
+                kinds = (self.kind(value) for value in values)
+                return next(filter(None, kinds), "") or self._kind_by_use(node, values)
             case ast.Attribute(value=owner, attr="headers" | "cache_control" as attr):
                 return attr if self.kind(owner) == RESPONSE else ""
             case ast.Attribute():
-                known = (self.kind(value) for value in self.module.attribute(node))
-                return next(filter(None, known), "")
+                kinds = (self.kind(value) for value in self.module.attribute(node))
+                return next(filter(None, kinds), "")
             case ast.Call():
-                return self._made(node)
+                return self._kind_of_call(node)
             case ast.IfExp(body=one, orelse=other):
                 return self.kind(one) or self.kind(other)
             case ast.BoolOp(values=parts):
@@ -70,13 +72,13 @@ class Owners:
             case ast.NamedExpr(value=value) | ast.Await(value=value):
                 return self.kind(value)
             case ast.AnnAssign(annotation=annotation, value=value):
-                return RESPONSE if self._names_one(annotation) else self.kind(value)
+                return RESPONSE if self._is_annotation(annotation) else self.kind(value)
             case ast.arg():
-                return self._given(node)
+                return self._kind_of_parameter(node)
         return ""
 
     def is_class(self, node: Value) -> bool:
-        """Return whether something is a class of responses."""
+        """Return whether an expression is a class of responses."""
         match node:
             case ast.ClassDef(bases=bases):
                 return any(self.is_class(base) for base in bases)
@@ -86,28 +88,31 @@ class Owners:
                         return value is not node and self.is_class(value)
                     if not isinstance(value, ast.alias):
                         return False
-                named = self.origin(node)
+                origin = self.origin(node)
             case ast.Attribute(attr="response_class"):
                 return True
             case ast.Attribute():
-                named = self.origin(node)
+                origin = self.origin(node)
             case _:
                 return False
-        last = named.rpartition(".")[2]
-        known = last.endswith("Response") and last[:1].isupper()
-        return known and not self.foreign(node)
+        name = origin.rpartition(".")[2]
+        is_response = name.endswith("Response") and name[:1].isupper()
+        return is_response and not self.foreign(node)
 
     def foreign(self, node: Value) -> bool:
-        """Return whether something comes from what sends requests, or from other servers."""
+        """Return whether an expression comes from an HTTP client or another framework."""
         origin = re.sub(r"[()\[\]]", "", self.origin(node)) + "."
         return origin.startswith(STRANGERS) or ".test_client." in origin
 
-    def called(self, func: ast.expr) -> str:
-        """Return the name of what is called, as it is where it comes from."""
+    def callee(self, func: ast.expr) -> str:
+        """Return the original name of a called function, despite aliases."""
         return self.origin(func).rpartition(".")[2].lstrip("?") or name_of(func)
 
     def origin(self, node: Value, depth: int = 8) -> str:
-        """Return where something comes from, as `flask.make_response()`."""
+        """Return where an expression comes from, for example `flask.make_response()`.
+
+        :param depth: the number of names to follow.
+        """
         if not depth:
             return ""
         match node:
@@ -136,7 +141,7 @@ class Owners:
         return ""
 
     def function(self, func: ast.expr) -> Function | None:
-        """Return the function of the file that a call calls."""
+        """Return the function of the file that a call runs, None if it is not in the file."""
         values: list[Value] = []
         if isinstance(func, ast.Name):
             values = self.module.values(func) or []
@@ -145,7 +150,7 @@ class Owners:
         return next((v for v in values if isinstance(v, FUNCTIONS)), None)
 
     def is_view(self, function: Function) -> bool:
-        """Return whether Flask makes a response of what a function returns."""
+        """Return whether a function is a view."""
         klass = self.module.klass(function)
         bases = [name_of(base) for base in klass.bases] if klass else []
         if any(base.endswith(("View", "Resource")) for base in bases):
@@ -153,7 +158,7 @@ class Owners:
         return self._is_registered(function, ROUTES)
 
     def is_hook(self, function: Function) -> bool:
-        """Return whether a function is called with responses."""
+        """Return whether a function is a hook that gets responses."""
         return self._is_registered(function, HOOKS)
 
     def _is_registered(self, function: Function, by: frozenset[str]) -> bool:
@@ -165,12 +170,12 @@ class Owners:
         decorators = getattr(function, "decorator_list", [])
         for decorator in decorators:
             func = decorator.func if isinstance(decorator, ast.Call) else decorator
-            called = name_of(func)
-            if called in by and (isinstance(func, ast.Attribute) or by is HOOKS):
+            name = name_of(func)
+            if name in by and (isinstance(func, ast.Attribute) or by is HOOKS):
                 if not self.foreign(func) and self.origin(func) != "mock.patch":
                     return True
-        for called in by - {"get", "post", "put", "patch", "delete"}:
-            for call in self.module.calls[called]:
+        for name in by - {"get", "post", "put", "patch", "delete"}:
+            for call in self.module.calls[name]:
                 for part in ast.walk(call):
                     if part is function or self._leads_to(part, function):
                         return True
@@ -183,77 +188,77 @@ class Owners:
             node
         )
 
-    def _made(self, call: ast.Call) -> str:
-        func, called = call.func, self.called(call.func)
+    def _kind_of_call(self, call: ast.Call) -> str:
+        func, callee = call.func, self.callee(call.func)
         function = self.function(func)
         if function is not None:
-            if self._names_one(getattr(function, "returns", None)):
+            if self._is_annotation(getattr(function, "returns", None)):
                 return RESPONSE
-            returned = (self.kind(value) for value in self.module.returns[function])
-            return next(filter(None, returned), "")
-        if called == "get_wsgi_headers":
+            kinds = (self.kind(value) for value in self.module.returns[function])
+            return next(filter(None, kinds), "")
+        if callee == "get_wsgi_headers":
             return HEADERS
         if self.is_class(func):
             return RESPONSE
-        return RESPONSE if called in MAKERS and not self.foreign(func) else ""
+        return RESPONSE if callee in MAKERS and not self.foreign(func) else ""
 
-    def _given(self, parameter: ast.arg) -> str:
-        """Return what a parameter is, as far as the file tells."""
+    def _kind_of_parameter(self, parameter: ast.arg) -> str:
+        """Return the kind of a parameter, by its annotation, arguments or name."""
         if parameter.annotation is not None:
-            return RESPONSE if self._names_one(parameter.annotation) else ""
+            return RESPONSE if self._is_annotation(parameter.annotation) else ""
         function = self.module.owner(parameter)
         args = [*function.args.posonlyargs, *function.args.args]
         klass = self.module.klass(function)
-        bound = klass is not None and not self._static(function)
-        if bound and args[:1] == [parameter]:
+        is_method = klass is not None and not self._static(function)
+        if is_method and args[:1] == [parameter]:
             return RESPONSE if klass is not None and self.is_class(klass) else ""
-        if self.is_hook(function) and parameter is args[int(bound)]:
+        if self.is_hook(function) and parameter is args[int(is_method)]:
             return RESPONSE
-        given = (self.kind(value) for value in self.module.arguments(parameter))
-        if known := next(filter(None, given), ""):
-            return known
+        kinds = (self.kind(value) for value in self.module.arguments(parameter))
+        if kind := next(filter(None, kinds), ""):
+            return kind
         if parameter.arg not in NAMES or self._alien():
             return ""
         if self._is_registered(function, SIGNALS):
             return RESPONSE
         if klass is not None:
-            # those of other frameworks have the request as well
+            # such methods of other frameworks get the request too
             requests = {"req", "request", "spider"}.intersection(a.arg for a in args)
             override = getattr(function, "name", "") in OVERRIDES
             return RESPONSE if override and not requests else ""
         variable = function.args.vararg or function.args.kwarg
         return "" if variable and self._strange else RESPONSE
 
-    def _by_use(self, name: ast.Name, values: list[Value]) -> str:
-        """Return whether what a call gave is used as Flask's own functions use responses."""
+    def _kind_by_use(self, name: ast.Name, values: list[Value]) -> str:
+        """Return the kind of a variable that a call sets, by what the function returns."""
         for value in values:
             if not isinstance(value, ast.Call) or self.function(value.func):
                 continue
             function = next(self.module.functions(name), None)
-            returned = [
+            results = [
                 part.id
                 for result in self.module.returns[function]
                 for part in (result, *getattr(result, "elts", ())[:1])
                 if isinstance(part, ast.Name)
             ]
-            if name.id not in returned or self.foreign(value):
+            if name.id not in results or self.foreign(value):
                 continue
             if function is not None and self.is_view(function):
                 return RESPONSE
-            # a decorator calls the view that it was given
-            wrapped = self.origin(value.func).startswith("?")
-            if wrapped and isinstance(value.func, ast.Name) and not self._alien():
+            # a decorator calls the view that is its parameter
+            is_parameter = self.origin(value.func).startswith("?")
+            if is_parameter and isinstance(value.func, ast.Name) and not self._alien():
                 return RESPONSE
             if not self._strange and name.id in NAMES:
-                inherited = self.origin(value.func).startswith("super()")
-                if name_of(value.func) not in SENDS and not inherited:
+                is_super = self.origin(value.func).startswith("super()")
+                if name_of(value.func) not in SENDS and not is_super:
                     return RESPONSE
         return ""
 
     def _alien(self) -> bool:
         return self._strange and not self._flask
 
-    def _names_one(self, annotation: ast.expr | None) -> bool:
+    def _is_annotation(self, annotation: ast.expr | None) -> bool:
         if annotation is None:
             return False
         for part in ast.walk(annotation):
@@ -268,17 +273,17 @@ class Owners:
         return "staticmethod" in map(name_of, decorators)
 
     def _source(self, node: ast.AST) -> str:
-        """Return the dotted name of what is imported, empty if nothing is."""
+        """Return the dotted name that an import binds, empty for any other node."""
         if not isinstance(node, ast.alias):
             return ""
-        _, imported = next(self.module.around(node))
-        if isinstance(imported, ast.ImportFrom):
-            return f"{'.' * imported.level}{imported.module or ''}.{node.name}"
+        _, statement = next(self.module.ancestors(node))
+        if isinstance(statement, ast.ImportFrom):
+            return f"{'.' * statement.level}{statement.module or ''}.{node.name}"
         return node.name
 
 
 def name_of(node: ast.AST) -> str:
-    """Return the last part of a dotted name, as `headers` of `response.headers`."""
+    """Return the last part of a dotted name, such as `headers` in `response.headers`."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name

@@ -1,4 +1,4 @@
-"""The policy file: the exceptions that reviewers accepted, one a line."""
+"""The policy file: the exceptions that reviewers accept, one to a line."""
 
 from __future__ import annotations
 
@@ -25,35 +25,36 @@ POLICY_HEADER = (
 
 
 def project_root(app: Flask) -> Path:
-    """Return the folder that holds an app's package, the working directory if installed."""
+    """Return the folder of an app's package; the working directory if it is installed."""
     prefix, folder = find_package(app.import_name)
     return Path(folder) if prefix is None else Path.cwd()
 
 
 def policy_file(app: Flask) -> Path:
-    """Return where the accepted exceptions of an app are kept."""
+    """Return the path of the policy file of an app."""
     return project_root(app) / POLICY_FILE
 
 
-def exceptions(table: t.Iterable[Route], silenced: t.Iterable[str] = ()) -> list[str]:
+def exceptions(table: t.Iterable[Route], silences: t.Iterable[str] = ()) -> list[str]:
     """Return the lines of the policy file, sorted.
 
-    :param table: the routes, of which those that a cache may store are listed.
-    :param silenced: a line for each finding that was silenced, with its reason.
+    :param table: the routes; only those that a cache may store are listed.
+    :param silences: a line for each silenced finding, with its reason.
     """
-    return sorted({*(str(route) for route in table if route.storable), *silenced})
+    return sorted({*(str(route) for route in table if route.storable), *silences})
 
 
-def write_policy_file(app: Flask, silenced: t.Iterable[str] = ()) -> Path:
-    """Accept the exceptions of an app: write the policy file and return its path.
+def write_policy_file(app: Flask, silences: t.Iterable[str] = ()) -> Path:
+    """Write the exceptions of an app to its policy file, and return the path.
 
     :param app: the app.
-    :param silenced: a line for each finding that was silenced, with its reason.
+    :param silences: a line for each silenced finding, with its reason.
+    :raises OSError: if the file cannot be written.
     """
     path = policy_file(app)
-    lines = exceptions(routes(app), silenced)
+    lines = exceptions(routes(app), silences)
     text = POLICY_HEADER + "".join(f"{line}\n" for line in lines)
-    # a whole file or the old one, whatever happens in between
+    # a failure leaves the old file, not a part of the new one
     draft = path.with_name(f"{path.name}.new")
     draft.write_text(text, encoding="utf-8", newline="\n")
     draft.replace(path)
@@ -63,15 +64,15 @@ def write_policy_file(app: Flask, silenced: t.Iterable[str] = ()) -> Path:
 def policy_file_findings(
     app: Flask,
     table: list[Route],
-    faulty: set[tuple[str, int]],
-    silenced: t.Iterable[str] = (),
+    faults: set[tuple[str, int]],
+    silences: t.Iterable[str] = (),
 ) -> t.Iterator[Finding]:
-    """Yield how the policy file differs from the exceptions of an app.
+    """Yield a finding for each difference between the policy file and the exceptions.
 
     :param app: the app.
     :param table: its routes.
-    :param faulty: places of other findings, whose routes are not worth accepting yet.
-    :param silenced: a line for each finding that was silenced, with its reason.
+    :param faults: the places of other findings; their routes are not compared.
+    :param silences: a line for each silenced finding, with its reason.
     """
     path = policy_file(app)
     place = short(str(path))
@@ -80,13 +81,13 @@ def policy_file_findings(
         return
     text = path.read_text(encoding="utf-8").splitlines()
     lines = {line: n for n, line in enumerate(text, 1) if line and line[0] != "#"}
-    # up to 1.0 the file listed every route
+    # until 1.0 the file listed every route
     old = [n for line, n in lines.items() if _split(line)[1] in NOT_STORED]
     if old:
         fact = f"lists {len(old)} routes that no cache stores, as it did up to 1.0"
         yield finding("NC010", (place, old[0]), f"'{POLICY_FILE}'", fact)
-    expected = set(exceptions(table, silenced))
-    exempt = {_split(str(route))[0] for route in table if route.place in faulty}
+    expected = set(exceptions(table, silences))
+    exempt = {_split(str(route))[0] for route in table if route.place in faults}
     for line in expected - lines.keys():
         if _split(line)[0] not in exempt:
             yield finding("NC010", (place, 1), f"'{line}'", "is not accepted")
@@ -97,6 +98,6 @@ def policy_file_findings(
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Return the route of a line, and its policy with the reason."""
+    """Split a line into the route, and the policy with the reason."""
     route, _, policy = line.partition(" -> ")
     return route, policy

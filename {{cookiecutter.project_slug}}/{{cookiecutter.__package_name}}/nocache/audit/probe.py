@@ -1,4 +1,4 @@
-"""The requests of the wire test, sent to a service through whatever stands before it."""
+"""The requests of the wire test, sent to a deployed service through its caches."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ if t.TYPE_CHECKING:
     from flask import Flask
 
 READ_ONLY = SAFE | {"OPTIONS"}
-# where an app may see the end of a path, and a cache the name of a static file
+# an app may end the path there, where a cache sees the name of a static file
 ENDS = ("/", ";", "%3b", "%2f", "%00", "%23", "%3f")
 EXTENSIONS = ("css", "js", "json")
 
-# fields, and what in them says that a cache has or had a copy; what is not here, such as
-# MISS, BYPASS, DYNAMIC or CloudFront's "Error", says nothing of one
+# patterns of field names and of values by which a cache says that it has or had a copy;
+# MISS, BYPASS, DYNAMIC or CloudFront's "Error" say nothing about one
 SIGNS = (
-    # Varnish and Fastly say 0 of a response just fetched, and of a copy a moment old
+    # Varnish and Fastly send 0 with a new response, and with a copy a moment old
     ("age|x-cache-hits", r"[1-9]"),
-    # this request, and the one whose response was stored
+    # the id of this request, and of the one whose response was stored
     ("x-varnish", r"\d\s+\d"),
-    # RFC 9211: the cache had what it forwarded the request for
+    # the cache had a stored response when it forwarded the request, RFC 9211 2.2
     ("cache-status", r"\bfwd=(partial|request)\b"),
-    # the same, and X-Cache, X-Cache-Status, CF-Cache-Status, Akamai-Cache-Status, ...
+    # Cache-Status too, and X-Cache, X-Cache-Status, CF-Cache-Status, Akamai-Cache-Status, ...
     (
         r"([a-z]+-)*cache(-status|-lookup)?",
         r"(?<![a-z])((refresh)?hit|stale|updating|expired|revalidated?|stored"
-        # Akamai: the copy was too old; Vercel: made ahead
+        # Akamai revalidated a stale response; Vercel made one ahead of time
         r"|refresh_miss|prerender)(?![a-z]|-for-|=\?0)",
     ),
 )
-PAUSE = 1.1  # seconds, after which a copy is of an age
+PAUSE = 1.1  # seconds, after which the Age of a copy is at least 1
 
 
 def plan(
@@ -57,37 +57,37 @@ def plan(
 ) -> list[Request]:
     """Return the requests for every route of an app, in the order to send them.
 
-    :param app: the app that is deployed.
-    :param service: where it is deployed.
+    :param app: the app.
+    :param service: the deployed service of the app.
     :param arguments: values for the arguments of rules.
     :param unsafe: whether to send POST, PUT, PATCH and DELETE as well.
     :raises ProbeError: if a rule has an argument that no value fits.
     """
     try:
-        every = [*requests(app, arguments), *_disguises(app, service, arguments)]
+        total = [*requests(app, arguments), *_disguises(app, service, arguments)]
     except LookupError as error:
         raise ProbeError(str(error)) from error
     return [
         request._replace(path=f"{service.path}{request.path}", query=query)
-        for request in every
-        # a rule of another host is not that of this service
+        for request in total
+        # the rule of another host is not deployed at this one
         if not request.host and (unsafe or request.method in READ_ONLY)
         for query in _queries(request, service.marker)
     ]
 
 
 def _queries(request: Request, marker: str) -> list[str]:
-    """Return the query of each time that a request is sent: twice, to see a copy."""
+    """Return a query for each time to send a request: the second time shows a copy."""
     if request.method != "GET" or request.headers:
         return [""]
-    own = f"?nocache-probe={marker}"
-    return ["", ""] if request.disguise else ["", "", own, own]
+    query = f"?nocache-probe={marker}"
+    return ["", ""] if request.disguise else ["", "", query, query]
 
 
 def _disguises(
     app: Flask, service: Service, arguments: t.Mapping[str, str]
 ) -> t.Iterator[Request]:
-    """Yield requests by names that a cache may take for those of static files."""
+    """Yield requests whose paths a cache may take for those of static files."""
     folder = app.static_url_path or "/static"
     for route, *_, rule in survey(app):
         if "GET" not in route.methods:
@@ -110,13 +110,13 @@ def _disguises(
 def probe(
     service: Service,
     plan: t.Iterable[Request],
-    tell: t.Callable[[Request], None] = lambda request: None,
+    report: t.Callable[[Request], None] = lambda request: None,
 ) -> list[Finding]:
-    """Return what a cache could keep, or has kept, of the responses of a service.
+    """Return findings for responses that a cache could store or has stored, sorted.
 
     :param service: the service.
-    :param plan: the requests, in this order.
-    :param tell: called before each, but not as it is sent again.
+    :param plan: the requests, from :func:`plan`.
+    :param report: called before each request, but not for its repetition.
     :raises ProbeError: if no response arrives.
     """
     findings: dict[tuple[Route, str], Finding] = {}
@@ -124,7 +124,7 @@ def probe(
     examples: dict[Route, Request] = {}
     ids: set[str] = set()
     young: dict[tuple[str, ...], Request] = {}
-    for request in _again(plan, tell, young):
+    for request in _repeat(plan, report, young):
         route, method = request.route, request.method
         response = service.send(request)
         status, fields = response.status, response.headers
@@ -138,10 +138,10 @@ def probe(
             continue
         if route.shared and method == "GET":
             examples.setdefault(route, request)
-        # a cache that may keep a response says its age, which the app itself never does
+        # Age comes from a cache, and alone does not make a response storable
         governing = [field for field in fields if field[0].lower() != "age"]
         if fact := copy or storable(method, status, governing, route.policy):
-            # the same again, or with another query, is no other finding
+            # a repetition, or another query, is the same finding
             new = finding("NC008", route.place, request.subject, fact)
             findings.setdefault((route, request.subject), new)
     return sorted(
@@ -153,17 +153,17 @@ def probe(
     )
 
 
-def _again(
+def _repeat(
     plan: t.Iterable[Request],
-    tell: t.Callable[[Request], None],
+    report: t.Callable[[Request], None],
     young: t.Mapping[t.Any, Request],
 ) -> t.Iterator[Request]:
-    """Yield the requests, and later once more those whose response was of age 0."""
+    """Yield the requests, and then again those whose response had an Age of 0."""
     for request in plan:
-        tell(request)
+        report(request)
         yield request
     if young:
-        # a response is of that age, and so is a copy, but not for longer than a second
+        # a new response has that Age too, but a copy has it for one second only
         sleep(PAUSE)
         yield from tuple(young.values())
 
@@ -177,42 +177,42 @@ def _unkeyed(service: Service, request: Request) -> t.Iterator[Finding]:
     numbers = itertools.count(1)
 
     def send(request: Request) -> Response:
-        # a query of its own: a copy would hide a change, and others might be given it
+        # a new query: a copy would hide a change, and other clients could get the response
         query = f"?nocache-probe={service.marker}-{next(numbers)}"
         status, headers, body = service.send(request._replace(query=query))
-        plain = [(name, value.replace(query, "")) for name, value in headers]
-        return Response(status, plain, body.replace(query.encode(), b""))
+        fields = [(name, value.replace(query, "")) for name, value in headers]
+        return Response(status, fields, body.replace(query.encode(), b""))
 
     yield from dependencies(request, send)
 
 
 def request_ids(fields: Fields) -> set[str]:
-    """Return the ids of the request that a response is for, if it says them."""
+    """Return the ids of a request that its response repeats."""
     return {value for name, value in fields if name.lower() == "x-request-id" and value}
 
 
 def copy_of(request: Request, response: Response, ids: set[str]) -> str:
-    """Return what says that a cache gave or kept a response against its policy.
+    """Return the sign of a copy that the policy of a response forbids, or "".
 
     :param request: the request.
-    :param response: the response.
-    :param ids: the ids of the requests before it.
+    :param response: its response.
+    :param ids: the ids of earlier requests, as :func:`request_ids` returns them.
     """
     status, fields = response.status, response.headers
     if request.route.shared and request.method in SAFE and str(status) in STORABLE:
         return ""
-    signs = [f"{name} is {value!r}" for name, value in fields if _says_so(name, value)]
-    # no request is given the id of another, but Date may be the proxy's own
+    signs = [f"{name} is {value!r}" for name, value in fields if _is_sign(name, value)]
+    # each request has a new id; Date is no sign, because a proxy may set it
     if request_ids(fields) & ids:
-        signs.append("X-Request-ID is that of an earlier response")
+        signs.append("its X-Request-ID is from an earlier response")
     if not signs:
         return ""
     via = [v for n, v in fields if n.lower() in {"via", "x-served-by"}]
-    through = f", via {', '.join(map(repr, via))}" if via else ""
-    return f"a cache kept a copy, {signs[0]}{through}"
+    proxies = f", via {', '.join(map(repr, via))}" if via else ""
+    return f"a cache kept a copy, {signs[0]}{proxies}"
 
 
-def _says_so(name: str, value: str) -> bool:
+def _is_sign(name: str, value: str) -> bool:
     return any(
         re.fullmatch(field, name, re.IGNORECASE)
         and re.search(sign, value, re.IGNORECASE)

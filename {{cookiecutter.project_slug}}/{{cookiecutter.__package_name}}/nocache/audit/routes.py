@@ -1,4 +1,4 @@
-"""The routes of an app, and the one list of requests that shows what leaves by them."""
+"""The routes of an app, and the requests with which wire test and probe test them."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if t.TYPE_CHECKING:
 AUTOMATIC = frozenset({"HEAD", "OPTIONS"})
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_STORED = frozenset({"no-store", "undeclared"})
-# what a client sends whose copy dates from before the headers were there
+# conditions of a client whose stored response is from before the guard
 CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
 }
-NOWHERE = "no-such-path"
+UNKNOWN = "no-such-path"
 SAMPLES = ("1", "a", "1.5", "00000000-0000-4000-8000-000000000000")
 
 
 class Route(t.NamedTuple):
-    """One route and its cache policy.
+    """A route and its cache policy.
 
-    :param rule: the rule, behind its host or subdomain if it has one.
+    :param rule: the rule, after ``//`` and its host or subdomain if it has one.
     :param endpoint: the endpoint.
     :param methods: the methods, sorted, without the automatic HEAD and OPTIONS.
-    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its responses and
-        what else is declared, each after a semicolon.
-    :param reason: why its responses may be stored.
+    :param policy: ``no-store``, ``undeclared``, or the Cache-Control of its responses,
+        followed by the declared Vary and ETag, each after a semicolon.
+    :param reason: why a stored response does no harm.
     :param file: the file of the view.
     :param line: the line of the view in the file, from 1.
     """
@@ -64,25 +64,25 @@ class Route(t.NamedTuple):
 
     @property
     def storable(self) -> bool:
-        """Whether a cache may store what the view returns."""
+        """Whether a cache may store the responses of the view."""
         return self.policy not in NOT_STORED
 
     @property
     def shared(self) -> bool:
-        """Whether a cache between people may store what the view returns."""
+        """Whether a shared cache may store the responses of the view."""
         return self.storable and "private" not in self.policy
 
 
 class Request(t.NamedTuple):
-    """One request for a route, by a test client or to a deployed service.
+    """A request for a route, by a test client or to a deployed service.
 
-    :param route: the route whose policy holds for the response.
+    :param route: the route whose policy applies to the response.
     :param method: the method.
     :param path: the path, from the root of the host.
-    :param host: the host, empty for that of the app or the service.
-    :param headers: further fields.
-    :param query: a query that no copy was made for, or none.
-    :param disguise: what makes the path look like that of a static file, or nothing.
+    :param host: the host, empty for the default host of the app or the service.
+    :param headers: more header fields.
+    :param query: a query that no cache has a copy for, or "".
+    :param disguise: the part that makes the path look like a static file, or "".
     """
 
     route: Route
@@ -99,12 +99,23 @@ class Request(t.NamedTuple):
 
 
 def routes(app: Flask) -> list[Route]:
-    """Return the routes of an app with their policies, sorted by rule."""
+    """Return the routes of an app with their policies, sorted by rule.
+
+    :param app: the app.
+    """
     return sorted(route for route, *_ in survey(app))
 
 
 class Registration(t.NamedTuple):
-    """A route, and what was registered for it."""
+    """A route, its view and its rule.
+
+    :param route: the route.
+    :param view: the view, None if the endpoint has none.
+    :param policy: the declared policy, or None.
+    :param api: whether it is on an ApiBlueprint.
+    :param redirect: whether the rule only redirects.
+    :param rule: the rule.
+    """
 
     route: Route
     view: t.Any
@@ -115,7 +126,7 @@ class Registration(t.NamedTuple):
 
 
 def survey(app: Flask) -> t.Iterator[Registration]:
-    """Yield what is registered for each rule of an app."""
+    """Yield a registration for each rule of an app."""
     blueprints: dict[str, bool] = {}
     for rule in app.url_map.iter_rules():
         if rule.build_only:
@@ -161,31 +172,31 @@ def _rule_text(rule: Rule) -> str:
 
 
 def requests(app: Flask, arguments: t.Mapping[str, str]) -> t.Iterator[Request]:
-    """Yield what to send for every route of an app, and for paths that it has not.
+    """Yield the requests for every route of an app, and for unknown paths.
 
-    The requests for one route follow each other, those that its view takes first.
+    The requests for a route follow each other; the first has a method that it allows.
 
     :param app: the app.
-    :param arguments: values for the arguments of rules, before those of the samples.
+    :param arguments: values for the arguments of rules, which precede the samples.
     :raises LookupError: if no value fits an argument.
     """
     for route, *_, rule in survey(app):
         host, path = address(app, rule, values_of(rule, arguments))
-        yield from _exits(route, path, host)
+        yield from _variants(route, path, host)
     for prefix in sorted({"", *app.extensions.get("nocache", ())}):
-        path = f"{prefix}/{NOWHERE}"
+        path = f"{prefix}/{UNKNOWN}"
         where = app_location(app)
         yield Request(Route(path, "", ("GET",), "no-store", "", *where), "GET", path)
 
 
-def _exits(route: Route, path: str, host: str) -> t.Iterator[Request]:
+def _variants(route: Route, path: str, host: str) -> t.Iterator[Request]:
     for method in (*route.methods, "HEAD", "OPTIONS"):
         yield Request(route, method, path, host)
     yield Request(route, "GET", path, host, CONDITIONS)
-    # the response is 405, which caches may keep too
+    # the response is 405, which caches may store too, RFC 9110 15.1
     other = next((m for m in METHODS if m not in route.methods), "TRACE")
     yield Request(route, other, path, host)
-    # and 308 or 404 here
+    # the response is 308 or 404
     if other_path := path[:-1] if path.endswith("/") else f"{path}/":
         yield Request(route, "GET", other_path, host)
 
@@ -194,7 +205,7 @@ def values_of(rule: Rule, arguments: t.Mapping[str, str]) -> dict[str, str]:
     """Return a value for each argument of a rule.
 
     :param rule: the rule.
-    :param arguments: values, before those of the samples.
+    :param arguments: values, which precede the samples.
     :raises LookupError: if no value fits an argument.
     """
     values = {}
@@ -212,16 +223,16 @@ def values_of(rule: Rule, arguments: t.Mapping[str, str]) -> dict[str, str]:
 
 
 def address(app: Flask, rule: Rule, values: t.Mapping[str, str]) -> tuple[str, str]:
-    """Return the host, empty if any will do, and the path that a rule matches."""
-    built = rule.build({**(rule.defaults or {}), **values}, append_unknown=False)
-    domain, path = built or (rule.host or "", rule.rule)
+    """Return a host and a path that a rule matches; the host is empty if it has none."""
+    url = rule.build({**(rule.defaults or {}), **values}, append_unknown=False)
+    domain, path = url or (rule.host or "", rule.rule)
     if domain and not app.url_map.host_matching:
         domain = f"{domain}.{app.config['SERVER_NAME'] or 'localhost'}"
     return domain, path
 
 
 def app_location(app: Flask) -> tuple[str, int]:
-    """Return the file and the line where an app is made, as far as its module tells."""
+    """Return the file and the line where an app is made, or its import name and 1."""
     module = sys.modules.get(app.import_name)
     path = getattr(module, "__file__", None)
     return (short(path), source.line_of_app(path)) if path else (app.import_name, 1)
@@ -236,8 +247,8 @@ def _location(app: Flask, view: t.Any, methods: t.Iterable[str]) -> tuple[str, i
 
 
 def code_location(function: t.Any) -> tuple[str, int] | None:
-    """Return the file and the line of what a function wraps, None if it is not Python."""
-    for _ in range(20):  # as deep as decorators go
+    """Return the file and line of the function below all wrappers, None if not Python."""
+    for _ in range(20):  # more decorators than a view has
         inner = getattr(function, "__wrapped__", None) or getattr(
             function, "func", None
         )
@@ -252,9 +263,9 @@ def code_location(function: t.Any) -> tuple[str, int] | None:
 
 @functools.lru_cache(maxsize=1024)
 def short(path: str) -> str:
-    """Return a path from the working directory where it lies below it."""
+    """Return a path relative to the working directory if it is below it."""
     try:
         relative = os.path.relpath(path)
-    except ValueError:  # another drive
+    except ValueError:  # another drive, on Windows
         return path
     return path if relative.startswith(os.pardir) else relative

@@ -1,4 +1,4 @@
-"""What the names of a source file stand for, as far as the file itself says."""
+"""The scopes of a source file, and the values to which its names are bound."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Suite = tuple[ast.AST, str] | None
 
 
 class Element(t.NamedTuple):
-    """What a loop or an unpacking takes out of something, by its number if it has one."""
+    """An element that a loop or an unpacking takes from `whole`, with its index if any."""
 
     whole: ast.expr
     number: int | None
 
 
-# what a name is bound to: an expression, a definition, a parameter, an import
+# the value of a name: an expression, a definition, a parameter or an import
 Value = ast.AST | Element
 
 
-class Bound(t.NamedTuple):
+class Binding(t.NamedTuple):
     value: Value
     place: Place
     suite: Suite
 
 
 class Module:
-    """The scopes of one file, what its names are bound to and what is called in it."""
+    """The scopes, bindings, calls and return values of one file."""
 
     def __init__(self, tree: ast.Module):
         self.nodes = list(ast.walk(tree))
         self.returns = _lists()
         self.changes = _lists()
         self.calls = _lists()
-        self._bound: dict[t.Any, list[Bound]] = collections.defaultdict(list)
+        self._bindings: dict[t.Any, list[Binding]] = collections.defaultdict(list)
         self._parents: dict[ast.AST, ast.AST] = {}
         self._scopes: dict[ast.AST, ast.AST] = {}
         self._suites: dict[ast.AST, Suite] = {}
@@ -60,7 +60,7 @@ class Module:
         return self._scopes[node]
 
     def _scope(self, node: ast.AST) -> ast.AST:
-        for inner, outer in self.around(node):
+        for inner, outer in self.ancestors(node):
             if isinstance(outer, ast.Module):
                 return outer
             # decorators, defaults and bases are evaluated outside
@@ -70,8 +70,8 @@ class Module:
                 return outer
         return self.nodes[0]
 
-    def around(self, node: ast.AST) -> t.Iterator[tuple[ast.AST, ast.AST]]:
-        """Yield a node with its parent, that with its own, up to the module."""
+    def ancestors(self, node: ast.AST) -> t.Iterator[tuple[ast.AST, ast.AST]]:
+        """Yield each node and its parent, from a node up to the module."""
         while (outer := self._parents.get(node)) is not None:
             yield node, outer
             node = outer
@@ -89,39 +89,39 @@ class Module:
         return t.cast("Function", self._parents[self._parents[parameter]])
 
     def klass(self, function: ast.AST) -> ast.ClassDef | None:
-        """Return the class of which a function is a method."""
+        """Return the class of a method, None for any other function."""
         scope = self.scope(function)
         return scope if isinstance(scope, ast.ClassDef) else None
 
     def values(self, name: ast.Name) -> list[Value] | None:
-        """Return what a name may be bound to where it is used, None if to nothing here."""
-        reached = self._reach(name)
-        return None if reached is None else [bound.value for bound in reached[0]]
+        """Return the values that a name may have where it is used, None if it has none."""
+        result = self._reach(name)
+        return None if result is None else [binding.value for binding in result[0]]
 
     def changes_of(self, name: ast.Name) -> t.Iterator[ast.AST]:
-        """Yield what is done to the object behind a name before it is used there."""
-        reached = self._reach(name)
-        if reached is not None:
-            _, scope, since = reached
+        """Yield the nodes that may change the object of a name before it is used."""
+        result = self._reach(name)
+        if result is not None:
+            _, scope, since = result
             local = scope is self.scope(name)
             for change in self.changes[scope, name.id]:
                 if not local or since <= _place(change) < _place(name):
                     yield change
 
     def attribute(self, node: ast.Attribute) -> list[Value]:
-        """Return what is assigned to `self.name`, or to the name in a class of the file."""
-        found: ast.AST | None = None
+        """Return the values of `self.name`, or of a name in a class of the file."""
+        klass: ast.AST | None = None
         if isinstance(node.value, ast.Name):
             if node.value.id in ("self", "cls"):
                 methods = [f for f in self.functions(node) if self.klass(f)]
-                found = self.klass(methods[-1]) if methods else None
+                klass = self.klass(methods[-1]) if methods else None
             else:
                 values = self.values(node.value) or []
-                found = next((v for v in values if isinstance(v, ast.ClassDef)), None)
-        return [bound.value for bound in self._bound.get((found, node.attr), ())]
+                klass = next((v for v in values if isinstance(v, ast.ClassDef)), None)
+        return [binding.value for binding in self._bindings.get((klass, node.attr), ())]
 
     def arguments(self, parameter: ast.arg) -> t.Iterator[ast.expr]:
-        """Yield what the file itself gives for a parameter: its default and arguments."""
+        """Yield the default of a parameter, and its arguments in calls of the file."""
         function = self.owner(parameter)
         args = function.args
         positional = [*args.posonlyargs, *args.args]
@@ -139,11 +139,11 @@ class Module:
                 index = 1
             else:
                 continue
-            given = dict(zip(positional[index:], call.args, strict=False))
-            given |= {k.arg: k.value for k in call.keywords}
+            values = dict(zip(positional[index:], call.args, strict=False))
+            values |= {k.arg: k.value for k in call.keywords}
             for key in (parameter, parameter.arg):
-                if key in given:
-                    yield given[key]
+                if key in values:
+                    yield values[key]
 
     def _read(self, node: ast.AST) -> None:
         match node:
@@ -172,8 +172,8 @@ class Module:
                 self._add(node, other or name.partition(".")[0], node, (0, 0), None)
             case ast.arg(arg=name):
                 function = self.owner(node)
-                bound = Bound(node, (0, 0), (function, "body"))
-                self._bound[function, name].append(bound)
+                binding = Binding(node, (0, 0), (function, "body"))
+                self._bindings[function, name].append(binding)
             case ast.Return(value=ast.expr() as value):
                 self.returns[self.scope(node)].append(value)
             case ast.Lambda(body=value):
@@ -195,47 +195,47 @@ class Module:
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
                 for function in self.functions(target):
                     if klass := self.klass(function):
-                        self._bound[klass, name].append(Bound(value, place, suite))
+                        self._bindings[klass, name].append(Binding(value, place, suite))
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
                 parts = getattr(value, "elts", ())
                 for index, part in enumerate(targets):
                     if len(parts) == len(targets):
-                        taken: Value = parts[index]
+                        element: Value = parts[index]
                     elif isinstance(value, Element):
-                        taken = Element(value.whole, index)
+                        element = Element(value.whole, index)
                     else:
-                        taken = Element(t.cast("ast.expr", value), None)
-                    self._bind(part, taken, place, suite)
+                        element = Element(t.cast("ast.expr", value), None)
+                    self._bind(part, element, place, suite)
 
     def _add(
         self, node: ast.AST, name: str, value: Value, place: Place, suite: Suite
     ) -> None:
-        self._bound[self.scope(node), name].append(Bound(value, place, suite))
+        self._bindings[self.scope(node), name].append(Binding(value, place, suite))
 
     def _change(self, owner: ast.AST, change: ast.AST) -> None:
         if isinstance(owner, ast.Name):
             self.changes[self.scope(change), owner.id].append(change)
 
-    def _reach(self, name: ast.Name) -> tuple[list[Bound], ast.AST, Place] | None:
-        """Return the bindings that reach a name, their scope, and where the first is."""
+    def _reach(self, name: ast.Name) -> tuple[list[Binding], ast.AST, Place] | None:
+        """Return the bindings that may apply to a name, their scope and the first place."""
         scope = use = self.scope(name)
-        while (scope, name.id) not in self._bound or (
+        while (scope, name.id) not in self._bindings or (
             scope is not use and isinstance(scope, ast.ClassDef)
         ):
             if isinstance(scope, ast.Module):
                 return None
             scope = self.scope(scope)
-        bound = self._bound[scope, name.id]
+        bindings = self._bindings[scope, name.id]
         if scope is not use:
-            return bound, scope, (0, 0)
-        suites = {self._suites[n] for n, _ in self.around(name) if n in self._suites}
-        reaching: list[Bound] = []
-        for one in sorted(bound, key=lambda b: b.place, reverse=True):
-            if one.place <= _place(name):
-                reaching.append(one)
-                # nothing gets past a binding that is always made
-                if one.suite in suites:
-                    return reaching, scope, one.place
+            return bindings, scope, (0, 0)
+        suites = {self._suites[n] for n, _ in self.ancestors(name) if n in self._suites}
+        reaching: list[Binding] = []
+        for binding in sorted(bindings, key=lambda b: b.place, reverse=True):
+            if binding.place <= _place(name):
+                reaching.append(binding)
+                # a binding that always runs replaces all before it
+                if binding.suite in suites:
+                    return reaching, scope, binding.place
         return reaching, scope, (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the server is given: the guard, or something in its place."""
+"""NC002 in the running process: the object that a server serves is not the guard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .routes import code_location
 from .routes import short
 
 KIT = __package__.rpartition(".")[0]
-# where Flask looks, and servers that are told nothing else
+# the entry points that Flask and servers look up by default
 DEFAULTS = [("wsgi", "app"), ("wsgi", "application")]
 COMMAND = re.compile(
     r"\b(?:gunicorn|granian|mod_wsgi-express|uwsgi|waitress-serve)\b"
@@ -34,9 +34,9 @@ COMMAND = re.compile(
 
 
 def server_findings(app: Flask) -> t.Iterator[Finding]:
-    """Yield what stands in for the guard: in an app, and in the module that is served.
+    """Yield findings for objects that servers call in place of the guard.
 
-    Looks at modules that are imported, and imports none.
+    It reads imported modules, and imports none.
 
     :param app: the app.
     """
@@ -47,7 +47,7 @@ def server_findings(app: Flask) -> t.Iterator[Finding]:
     else:
         for cls in above:
             call = vars(cls).get("__call__")
-            if call is not None and not passes_on(call):
+            if call is not None and not calls_guard(call):
                 where = code_location(call) or app_location(app)
                 subject = f"'{cls.__name__}.__call__'"
                 yield finding("NC002", where, subject, "replaces the guard")
@@ -61,20 +61,20 @@ def server_findings(app: Flask) -> t.Iterator[Finding]:
 
 
 def import_entry_points(app: Flask) -> None:
-    """Import the modules that servers are told to serve, as far as they can be.
+    """Import the modules that the configuration of a server names, if that is possible.
 
-    :param app: the app in whose folder to look.
+    :param app: the app, whose project has the configuration.
     """
     for module, _ in _entry_points(project_root(app)):
-        # configured for another machine, perhaps: then the source has to do
+        # it may need the configuration of another machine; the source is read anyway
         with suppress(Exception, SystemExit):
             import_module(module)
 
 
-def passes_on(call: t.Callable[..., t.Any]) -> bool:
-    """Return whether a WSGI method gives what that of its base class gives.
+def calls_guard(call: t.Callable[..., t.Any]) -> bool:
+    """Return whether a WSGI method returns the result of its base class's method.
 
-    :param call: the method; where its source cannot be read, it is taken to.
+    :param call: the method; True is returned if its source cannot be read.
     """
     try:
         (function,) = ast.parse(textwrap.dedent(inspect.getsource(call))).body
@@ -128,7 +128,7 @@ def _of_kit(cls: type) -> bool:
 
 
 def _entry_points(root: Path) -> t.Iterator[tuple[str, str]]:
-    """Yield module and name of what servers are told to serve."""
+    """Yield the module and the name of each entry point in the configuration."""
     with suppress(OSError, SyntaxError, ValueError):
         for node in ast.parse((root / "gunicorn.conf.py").read_bytes()).body:
             match node:
@@ -145,12 +145,12 @@ def _entry_points(root: Path) -> t.Iterator[tuple[str, str]]:
 
 
 def _unguarded(target: t.Any) -> str:
-    """Return the kind of what is served past the guard, empty for what is not."""
+    """Return the type of an entry point without the guard, empty if it has it."""
     if isinstance(target, Flask):
         return "" if "nocache" in target.extensions else type(target).__name__
     owner = getattr(target, "__self__", None)
     if isinstance(owner, Flask):
-        # servers are handed app.wsgi_app too, which is guarded as well
+        # app.wsgi_app is guarded too, because servers may get it
         return _unguarded(owner)
     if isinstance(target, ModuleType) or not callable(target):
         return ""
@@ -161,7 +161,7 @@ def _unguarded(target: t.Any) -> str:
 
 
 def _line_of(path: Path, name: str) -> int:
-    """Return the line of a module that gives a name its value, the first if none does."""
+    """Return the line of a module that assigns a name, 1 if there is none."""
     line = 1
     with suppress(OSError, SyntaxError, ValueError):
         for node in ast.parse(path.read_bytes()).body:

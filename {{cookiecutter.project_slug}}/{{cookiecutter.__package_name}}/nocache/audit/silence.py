@@ -1,4 +1,4 @@
-"""Findings that are silenced where they stand: # nocache: ignore NC007, the reason."""
+"""Comments that silence a finding on their line: # nocache: ignore NC007, the reason."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .findings import Finding
 from .findings import finding
 
 MARK = "nocache: ignore"
-NOTE = re.compile(rf"{MARK}(?![\w-])[ \t]*(?P<id>NC\d+)?[ \t,:]*(?P<reason>.*)")
-# what begins a comment outside of Python, and what may end it
+IGNORE = re.compile(rf"{MARK}(?![\w-])[ \t]*(?P<id>NC\d+)?[ \t,:]*(?P<reason>.*)")
+# the begin and the end of a comment in files other than Python
 OPENING = re.compile(rf"(?:#|//|/\*|<!--|\{{#|;)[ \t]*{MARK}\b.*")
 CLOSING = re.compile(r"\s*(?:-->|\*/|#\})[^\n]*$")
-# these are about files that nobody writes by hand
-NEVER = frozenset({"NC010", "NC011"})
+# findings about files that nobody writes by hand cannot be silenced
+PERMANENT = frozenset({"NC010", "NC011"})
 BETWEEN = frozenset({tokenize.DEDENT, tokenize.INDENT, tokenize.NL})
 HINT = "write '# nocache: ignore NC007, why it does no harm' on the line, or remove it."
 
 
-class Note(t.NamedTuple):
+class Comment(t.NamedTuple):
     """A comment that silences a finding.
 
     :param path: the file.
     :param line: the line in it, from 1.
-    :param lines: the lines of the statement: a formatter moves the end of a long one.
-    :param id: the id of the finding, empty if none is named.
-    :param reason: why it does no harm.
+    :param lines: the lines of its statement, because a formatter may move the comment.
+    :param id: the id of the finding, empty if there is none.
+    :param reason: why the finding does no harm.
     """
 
     path: str
@@ -39,8 +39,8 @@ class Note(t.NamedTuple):
     reason: str
 
 
-class Silenced(t.NamedTuple):
-    """A finding that is silenced, and why."""
+class Silence(t.NamedTuple):
+    """A silenced finding, and the reason."""
 
     finding: Finding
     reason: str
@@ -51,71 +51,70 @@ class Silenced(t.NamedTuple):
         return f"{id} {path} '{subject}': {self.reason}"
 
 
-def notes(path: str, text: str) -> t.Iterator[Note]:
+def comments(path: str, text: str) -> t.Iterator[Comment]:
     """Yield the comments of a file that silence findings.
 
-    :param path: the path, as findings show it.
-    :param text: what is in the file.
+    :param path: the path, as in findings.
+    :param text: the content of the file.
     """
     if MARK not in text:
         return
     for line, lines, comment in _comments(path, text):
-        # one line may need two
+        # a line may have two findings
         for part in re.split(rf"(?={MARK})", comment)[1:]:
-            if note := NOTE.match(part.rstrip("# \t")):
-                reason = " ".join(note["reason"].split())
-                yield Note(path, line, lines, note["id"] or "", reason)
+            if match := IGNORE.match(part.rstrip("# \t")):
+                reason = " ".join(match["reason"].split())
+                yield Comment(path, line, lines, match["id"] or "", reason)
 
 
 def sift(
-    found: t.Iterable[Finding], written: t.Iterable[Note]
-) -> tuple[list[Finding], list[Silenced]]:
-    """Take the silenced findings out, and add one for each comment without effect.
+    findings: t.Iterable[Finding], comments: t.Iterable[Comment]
+) -> tuple[list[Finding], list[Silence]]:
+    """Return the findings that stay and the silenced ones.
 
-    :param found: the findings.
-    :param written: the comments.
+    A comment without effect is added as a finding.
+
+    :param findings: all findings.
+    :param comments: the comments.
     """
-    kept, silenced = list(found), list[Silenced]()
-    for note in written:
-        where, subject = (note.path, note.line), f"'{MARK} {note.id}".rstrip() + "'"
-        meant = [
-            f
-            for f in kept
-            if f.path == note.path and f.line in note.lines and f.id == note.id
-        ]
-        if note.id not in CATALOGUE:
+    rest, silences = list(findings), list[Silence]()
+    for comment in comments:
+        path, line, lines, id, reason = comment
+        subject = f"'{MARK} {id}".rstrip() + "'"
+        targets = [f for f in rest if f.path == path and f.line in lines and f.id == id]
+        if id not in CATALOGUE:
             fact = "names no finding"
-        elif not meant or note.id in NEVER:
+        elif not targets or id in PERMANENT:
             fact = "silences nothing there"
-        elif not note.reason:
+        elif not reason:
             fact = "gives no reason"
         else:
-            silenced += (Silenced(f, note.reason) for f in meant)
-            kept = [f for f in kept if f not in meant]
+            silences += (Silence(f, reason) for f in targets)
+            rest = [f for f in rest if f not in targets]
             continue
-        kept.append(finding("NC006", where, subject, fact, HINT))
-    return kept, silenced
+        rest.append(finding("NC006", (path, line), subject, fact, HINT))
+    return rest, silences
 
 
 def _comments(path: str, text: str) -> t.Iterator[tuple[int, range, str]]:
     """Yield the line, the lines of the statement and the text of each comment."""
     if not path.endswith(".py"):
         for line, content in enumerate(text.splitlines(), 1):
-            if found := OPENING.search(content):
-                yield line, range(line, line + 1), CLOSING.sub("", found[0])
+            if match := OPENING.search(content):
+                yield line, range(line, line + 1), CLOSING.sub("", match[0])
         return
-    first, comments = 0, list[tuple[int, str]]()
+    first, texts = 0, list[tuple[int, str]]()
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
-                comments.append((token.start[0], token.string))
+                texts.append((token.start[0], token.string))
             elif token.type == tokenize.NEWLINE or (
                 token.type == tokenize.NL and not first
             ):
-                for line, comment in comments:
+                for line, comment in texts:
                     yield line, range(first or line, token.start[0] + 1), comment
-                first, comments = 0, []
+                first, texts = 0, []
             elif token.type not in BETWEEN:
                 first = first or token.start[0]
     except (SyntaxError, tokenize.TokenError):
-        return  # no part of an app that could be loaded
+        return  # an app with this file would not start

@@ -1,4 +1,4 @@
-"""What the files of a project say past the guard, read and never run."""
+"""Findings in the files of a project, which are read and never run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .urls import UNKNOWN
 from .urls import Urls
 
 KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SKIPPED = frozenset({"node_modules", "site-packages", "tests"})
-# hosts read their configuration there
+EXCLUDED = frozenset({"node_modules", "site-packages", "tests"})
+# hidden folders with the configuration of hosts
 HIDDEN = frozenset({".ebextensions", ".platform"})
-# most files hold none of this and need no parsing
+# files without a match need no parsing
 WORTH_PARSING = re.compile(
     r"cache.control|expires|pragma|(surrogate|edge).control|make_conditional|send_file"
     r"|(add|set)_etag|freeze|max_age|cache_timeout|\.age\b",
@@ -29,46 +29,47 @@ WORTH_PARSING = re.compile(
 VERBS = frozenset({"delete", "get", "patch", "post", "put", "route"})
 ROUTES = re.compile(rf"@[\w.]+\.({'|'.join(sorted(VERBS))})\(")
 
-Spotted = tuple[int, str, str, str]
+# the line, id, subject and fact of a finding
+Occurrence = tuple[int, str, str, str]
 
 
 class Outline(t.NamedTuple):
-    """What the app tells about the addresses in its files.
+    """The part of an app that its files are compared with.
 
-    :param urls: where an address in a template or script leads.
-    :param prefixes: the prefixes of its API.
+    :param urls: how to classify the URLs in templates and scripts.
+    :param prefixes: the prefixes of the API.
     """
 
     urls: Urls = UNKNOWN
     prefixes: tuple[str, ...] = ("/api/",)
 
 
-# where there is no app to tell
+# for files that are read without an app
 OUTLINE = Outline()
 
 
 def below(folder: str) -> t.Iterator[str]:
-    """Yield the files below a folder, without the kit, tests and environments."""
+    """Yield the files below a folder, except the kit, tests and virtual environments."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(
             name
             for name in folders
             if (not name.startswith(".") or name in HIDDEN)
-            and name not in SKIPPED
+            and name not in EXCLUDED
             and os.path.join(parent, name) != KIT
             and not os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
         )
         yield from (os.path.join(parent, name) for name in sorted(files))
 
 
-def is_read(path: str) -> bool:
-    """Return whether a file is one in which something may be found, but for Python."""
-    known = path.endswith((*browser.TEMPLATES, *browser.SCRIPTS))
-    return known or bool(edge.CONFIGURATIONS.search(path.replace(os.sep, "/")))
+def is_relevant(path: str) -> bool:
+    """Return whether a file is a template, a script or a configuration file."""
+    is_page = path.endswith((*browser.TEMPLATES, *browser.SCRIPTS))
+    return is_page or bool(edge.CONFIGURATIONS.search(path.replace(os.sep, "/")))
 
 
 def read(path: str) -> str:
-    """Return what is in a file, empty where it cannot be read."""
+    """Return the content of a file, empty if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -76,14 +77,14 @@ def read(path: str) -> str:
 
 
 def line_of_app(path: str) -> int:
-    """Return the line that makes the app, the first one where none is seen."""
+    """Return the line of a file that makes the app, 1 if there is none."""
     text = read(path)
-    made = re.search(r"(?<!class )\b\w*Flask\(", text)
-    return text.count("\n", 0, made.start()) + 1 if made else 1
+    match = re.search(r"(?<!class )\b\w*Flask\(", text)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
 
 
-def declared_routes(text: str) -> t.Iterator[int]:
-    """Yield the lines of the views that a Python file registers by decorators."""
+def route_lines(text: str) -> t.Iterator[int]:
+    """Yield the line of each view that a Python file registers by a decorator."""
     if not ROUTES.search(text):
         return
     try:
@@ -101,21 +102,21 @@ def declared_routes(text: str) -> t.Iterator[int]:
                     break
 
 
-def scan(paths: t.Iterable[str]) -> t.Iterator[tuple[str, *Spotted]]:
-    """Yield the path, line, id, subject and fact of what files do past the guard.
+def scan(paths: t.Iterable[str]) -> t.Iterator[tuple[str, *Occurrence]]:
+    """Yield the path, line, id, subject and fact of each finding in some files.
 
-    :param paths: the files to read.
+    :param paths: the paths of the files.
     """
     for path in paths:
-        yield from ((path, *spotted) for spotted in spot(path, read(path)))
+        yield from ((path, *occurrence) for occurrence in spot(path, read(path)))
 
 
-def spot(path: str, text: str, outline: Outline = OUTLINE) -> t.Iterator[Spotted]:
-    """Yield the line, id, subject and fact of what one file does past the guard.
+def spot(path: str, text: str, outline: Outline = OUTLINE) -> t.Iterator[Occurrence]:
+    """Yield the line, id, subject and fact of each finding in a file.
 
-    :param path: its path, by which its format is told.
-    :param text: what is in it.
-    :param outline: what the app tells about the addresses in it.
+    :param path: the path of the file, which tells its format.
+    :param text: the content of the file.
+    :param outline: the outline of the app.
     """
     if path.endswith(".py"):
         yield from _spot_python(text)
@@ -126,14 +127,15 @@ def spot(path: str, text: str, outline: Outline = OUTLINE) -> t.Iterator[Spotted
         yield line, "NC014", subject, fact
 
 
-def _spot_python(text: str) -> t.Iterator[Spotted]:
-    by_hand = WORTH_PARSING.search(text)
-    if not (by_hand or entry.WORTH_PARSING.search(text)):
+def _spot_python(text: str) -> t.Iterator[Occurrence]:
+    may_set_fields = WORTH_PARSING.search(text)
+    if not (may_set_fields or entry.WORTH_PARSING.search(text)):
         return
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
-        return  # no part of an app that could be loaded
-    yield from entry.spot(tree)
-    for line, what in handwritten.spot(tree) if by_hand else ():
-        yield line, "NC007", f"'{what}'", ""
+        return  # an app with this file would not start
+    for line, subject, fact in entry.spot(tree):
+        yield line, "NC002", subject, fact
+    for line, name in handwritten.spot(tree) if may_set_fields else ():
+        yield line, "NC007", f"'{name}'", ""

@@ -1,7 +1,7 @@
-"""Whether a response that may be shared depends on what no cache keys it by.
+"""NC012: responses that depend on request fields that are not in the cache key.
 
-A cache finds a stored response by the request's URL, and by the fields that the
-response names in Vary: RFC 9111 4.1.
+The cache key is the URL of the request, RFC 9111 2, and the request fields that the
+response names in Vary, RFC 9111 4.1.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import typing as t
 
 Fields = list[tuple[str, str]]
 
-# some responses never end
-BODY = 2**20
+# in bytes, because some responses never end
+BODY_LIMIT = 2**20
 OTHER = "nocache.example"
 LANGUAGES = "de fr es it pt nl pl ru tr ar ja ko zh sv da en".split()
 TYPES = """application/json text/html application/xml text/csv text/plain
 application/ld+json application/vnd.api+json application/problem+json""".split()
-# names under which applications keep what they show by
+# common names of cookies on which pages depend
 COOKIES = """session lang locale language theme currency country region timezone user
 username user_id uid token cart variant ab""".split()
 
@@ -31,21 +31,21 @@ Send = t.Callable[[t.Mapping[str, str]], Response]
 
 
 def _preferences(values: list[str]) -> str:
-    """Return the values of an Accept field, each less wanted than the one before."""
+    """Return the value of an Accept field, with the preferred values first."""
     step = 1 / len(values)
     return ", ".join(f"{v};q={1 - n * step:.2f}" for n, v in enumerate(values))
 
 
-# both ways round, because one of them may be what the app shows by itself
-OWN: dict[str, list[str]] = {
+# fields of clients; lists in both orders, because one may begin with the app's default
+CLIENT_FIELDS: dict[str, list[str]] = {
     "Authorization": ["Basic bm9jYWNoZTpub2NhY2hl", "Bearer nocache"],
     "Cookie": ["; ".join(f"{name}=nocache" for name in COOKIES)],
     "Accept-Language": [_preferences(LANGUAGES), _preferences(LANGUAGES[::-1])],
     "Accept": [_preferences(TYPES), _preferences(TYPES[::-1])],
     "Origin": [f"https://{OTHER}"],
 }
-# what names the service: no client sends another than its own, but an attacker
-NAMES: dict[str, list[str]] = {
+# fields that name the service, which only an attacker forges
+HOST_FIELDS: dict[str, list[str]] = {
     "X-Forwarded-Host": [OTHER],
     "X-Forwarded-Proto": ["https", "http"],
     "Host": [OTHER],
@@ -53,44 +53,44 @@ NAMES: dict[str, list[str]] = {
 
 
 def changes(send: Send, first: Response) -> t.Iterator[str]:
-    """Yield what changes in a response with a field that its Vary does not name.
+    """Yield the changes of a response with request fields that its Vary does not name.
 
-    A response that differs from itself yields nothing.
+    A response that changes without them yields nothing.
 
-    :param send: requests the response again, with further fields.
-    :param first: the response without any.
+    :param send: requests the response again, with more header fields.
+    :param first: the response without them.
     """
     if first.status >= 400 or _difference(first, send({})):
         return
-    for field, values in (OWN | NAMES).items():
+    for field, values in (CLIENT_FIELDS | HOST_FIELDS).items():
         for value in values:
             other = send({field: value})
-            what = _difference(first, other)
-            if not what or _keyed(field, first, other):
+            change = _difference(first, other)
+            if not change or _is_keyed(field, first, other):
                 continue
-            # a refusal is not stored, and an edge may respond for a host of its own
-            if field in NAMES and not _alike(first, other):
+            # no cache stores a refusal, and an edge may respond to a host of its own
+            if field in HOST_FIELDS and not _alike(first, other):
                 continue
-            # time may have passed since: both have to be the same again
+            # the change may be by time: both responses have to come again
             if _difference(first, send({})):
                 return
             if not _difference(other, send({field: value})):
-                yield f"{what} changes with {field}"
+                yield f"{change} changes with {field}"
                 break
 
 
 def read(chunks: t.Iterable[bytes]) -> bytes:
-    """Return a body, or as much of it as is worth comparing."""
+    """Return the first bytes of a body, BODY_LIMIT at most."""
     body = b""
     for chunk in chunks:
         body += chunk
-        if len(body) >= BODY:
+        if len(body) >= BODY_LIMIT:
             break
-    return body[:BODY]
+    return body[:BODY_LIMIT]
 
 
 def tokens(headers: Fields, name: str) -> set[str]:
-    """Return the members of a list field in lower case."""
+    """Return the members of a list-based field in lower case, RFC 9110 5.6.1."""
     members = ",".join(_values(headers, name)).split(",")
     return {member.strip().lower() for member in members} - {""}
 
@@ -107,11 +107,11 @@ def _difference(one: Response, other: Response) -> str:
     return "its body" if one.body != other.body else ""
 
 
-def _keyed(field: str, first: Response, other: Response) -> bool:
-    copies = [first]
+def _is_keyed(field: str, first: Response, other: Response) -> bool:
+    responses = [first]
     if "no-store" not in tokens(other.headers, "cache-control"):
-        copies.append(other)
-    return all({field.lower(), "*"} & tokens(r.headers, "vary") for r in copies)
+        responses.append(other)
+    return all({field.lower(), "*"} & tokens(r.headers, "vary") for r in responses)
 
 
 def _alike(one: Response, other: Response) -> bool:

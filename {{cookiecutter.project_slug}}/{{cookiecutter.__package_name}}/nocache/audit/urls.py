@@ -1,4 +1,4 @@
-"""Where the addresses in templates and scripts lead."""
+"""Which URLs in templates and scripts are of the API, and which may be stored."""
 
 from __future__ import annotations
 
@@ -16,34 +16,38 @@ if t.TYPE_CHECKING:
 URL_FOR = re.compile(r"\{\{\s*url_for\(\s*[`'\"]([\w.-]+)[`'\"]")
 ELSEWHERE = re.compile(r"(\w+:)?//|(blob|data):", re.IGNORECASE)
 
-Leads = t.Callable[[str], bool]
+Predicate = t.Callable[[str], bool]
 
 
 class Urls(t.NamedTuple):
-    """Where the addresses in a file lead: to the API, or to what may be stored."""
+    """Tests of the URLs in a file.
 
-    to_api: Leads
-    to_storable: Leads
+    :param is_api: whether a URL is one of the API.
+    :param is_storable: whether the response to a URL may be stored.
+    """
+
+    is_api: Predicate
+    is_storable: Predicate
 
 
-def _to_files(url: str) -> bool:
+def _is_file(url: str) -> bool:
     return bool(ELSEWHERE.match(url)) or url.startswith(
         ("/static/", "{{ url_for(`static`")
     )
 
 
-# where there is no app to ask
-UNKNOWN = Urls(lambda url: url.startswith("/api/"), _to_files)
+# for files that are read without an app
+UNKNOWN = Urls(lambda url: url.startswith("/api/"), _is_file)
 
 
 def urls(app: Flask) -> Urls:
-    """Return how to tell the addresses of an app apart."""
+    """Return the tests for the URLs of an app."""
     routing = app.url_map.bind("localhost")
     prefixes = [f"{prefix}/" for prefix in app.extensions.get("nocache", ()) if prefix]
 
     def endpoint(url: str) -> str:
-        if found := URL_FOR.match(url):
-            return found[1]
+        if match := URL_FOR.match(url):
+            return match[1]
         try:
             return str(routing.match(re.split("[?#]", url)[0])[0])
         except HTTPException:
@@ -53,14 +57,14 @@ def urls(app: Flask) -> Urls:
         parts = name.split(".")[:-1]
         return on_api(app, (".".join(parts[: n + 1]) for n in range(len(parts))))
 
-    def to_api(url: str) -> bool:
+    def is_api(url: str) -> bool:
         return f"{url}/".startswith(tuple(prefixes)) or on_blueprint(endpoint(url))
 
-    def to_storable(url: str) -> bool:
+    def is_storable(url: str) -> bool:
         if ELSEWHERE.match(url) or (url.startswith("{") and not URL_FOR.match(url)):
-            return True  # not ours, or nothing that can be told
+            return True  # another host's, or too dynamic to know
         name = endpoint(url)
         policy = policy_of(app.view_functions.get(name))
         return policy is not None and policy.storable and not on_blueprint(name)
 
-    return Urls(to_api, to_storable)
+    return Urls(is_api, is_storable)

@@ -1,4 +1,4 @@
-"""The kit's version, and whether its files are still those of that version."""
+"""NC011: the version of the kit, and the files that differ from it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 VERSION = "1.0.0"
 KIT = Path(__file__).parent.parent
-# as sha256sum writes them
+# in the format of sha256sum
 CHECKSUMS = KIT / "CHECKSUMS"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Return the files of a kit by name, but for the checksums and what tools leave."""
+    """Return the files of a kit by name, without the checksums and files of tools."""
     names = {path.relative_to(folder): path for path in folder.rglob("*")}
     return {
         name.as_posix(): path
@@ -26,7 +26,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def edits() -> t.Iterator[tuple[Path, str]]:
-    """Yield the files of the kit that are not this version's, with what became of them."""
+    """Yield each file of the kit that differs from its version, and the difference."""
     text = CHECKSUMS.read_text(encoding="utf-8") if CHECKSUMS.is_file() else ""
     sums = {name: digest for digest, name in re.findall(r"(?m)^(\w{64})  (.+)$", text)}
     if not sums:
@@ -43,5 +43,5 @@ def edits() -> t.Iterator[tuple[Path, str]]:
 
 
 def _sum(path: Path) -> str:
-    # a checkout may have changed the line ends
+    # a checkout may change the line endings
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

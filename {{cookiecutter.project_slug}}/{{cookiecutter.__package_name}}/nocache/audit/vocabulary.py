@@ -1,20 +1,20 @@
-"""The names by which Flask and Werkzeug make responses and set their headers."""
+"""Names of Flask and Werkzeug that make responses and set their header fields."""
 
 from __future__ import annotations
 
-# what returns a response, in Flask and Werkzeug
+# functions that return a response
 MAKERS = frozenset(
     """append_slash_redirect finalize_request force_type from_app full_dispatch_request
     get_response handle_exception jsonify make_default_options_response make_response
     process_response redirect response_class send_file send_from_directory
     send_static_file""".split()
 )
-# what is given each response, as its first argument
+# they register functions whose first argument is a response
 HOOKS = frozenset({"after_app_request", "after_request", "after_this_request"})
-# what may be given a response, as an argument of the name, in a method of the name
+# methods whose argument is a response if its name says so
 OVERRIDES = frozenset({"make_conditional", "process_response", "save_session"})
 SIGNALS = frozenset({"connect", "connect_via"})
-# what makes a function a view, whose return value Flask makes a response of
+# they register views, from whose return values Flask makes responses
 ROUTES = frozenset(
     """add_url_rule app_errorhandler before_app_request before_request delete endpoint
     errorhandler get patch post put register_error_handler route""".split()
@@ -23,7 +23,7 @@ METHODS = frozenset(
     {"delete", "dispatch_request", "get", "head", "patch", "post", "put"}
 )
 NAMES = frozenset({"resp", "response", "rv"})
-# what sends requests, keeps responses of others, or serves without Flask
+# libraries that send requests, store responses of others, or serve without Flask
 STRANGERS = tuple(
     f"{name}."
     for name in """aiohttp azure boto3 botocore bottle cachecontrol cloudscraper curl_cffi
@@ -43,7 +43,7 @@ SETTERS = frozenset(
     setlistdefault""".split()
 )
 TAKERS = frozenset({"__ior__", "extend", "update"})
-# what adds to a list of pairs
+# the methods that add to a list of pairs
 FILLERS = frozenset({"append", "insert"})
 COPIERS = frozenset(
     """CaseInsensitiveDict CIMultiDict Headers MultiDict OrderedDict copy deepcopy dict
@@ -53,11 +53,11 @@ COPIERS = frozenset(
 CONTROLS = frozenset(
     "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update".split()
 )
-# the attributes of Flask's Response that such a field is behind
+# the attributes of Flask's Response that set such a field
 ATTRIBUTES = frozenset({"age", "expires"})
 # the methods of Flask's Response that make an ETag
 VALIDATORS = frozenset({"add_etag", "freeze", "set_etag"})
-# with the place that max_age has among the arguments, in Flask and in Werkzeug
+# the position of the argument max_age, in Flask and in Werkzeug
 SENDERS = {"send_file": (7, 8), "send_from_directory": (None, None)}
 MAX_AGES = frozenset({"max_age", "cache_timeout"})  # the second until Flask 2.1
 SETTINGS = frozenset({"SEND_FILE_MAX_AGE_DEFAULT", "FLASK_SEND_FILE_MAX_AGE_DEFAULT"})
@@ -65,5 +65,5 @@ SETTING_SETTERS = frozenset({"__setitem__", "setdefault"})
 SETTING_TAKERS = frozenset({"__ior__", "from_mapping", "update"})
 CHOOSERS = frozenset({"get_send_file_max_age", "send_file_max_age_default"})
 # the methods by which Werkzeug's exceptions and responses make their headers
-MADE_HEADERS = frozenset({"get_headers", "get_wsgi_headers"})
+HEADER_METHODS = frozenset({"get_headers", "get_wsgi_headers"})
 PAGES = frozenset({"render_template", "render_template_string"})

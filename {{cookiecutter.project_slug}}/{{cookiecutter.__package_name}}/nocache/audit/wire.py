@@ -1,4 +1,4 @@
-"""What leaves an app, response by response, and whether a cache could keep it."""
+"""NC008: requests to a test app, and whether a cache could store the responses."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from flask import Flask
 
-# written here again, so that a change of the guard's own text is seen
+# a second copy, so that the test shows a change in the guard
 NO_STORE = (
     ("Cache-Control", "no-store, no-cache, must-revalidate, private, max-age=0"),
     ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
     ("Pragma", "no-cache"),
 )
-# what says that a response is not the same for everybody
+# members of Vary by which a response is not the same for everybody
 PERSONAL = frozenset({"cookie", "authorization", "*"})
 
 Exchange = tuple[Request, Response]
@@ -48,16 +48,16 @@ Exchange = tuple[Request, Response]
 def check_app(
     app: Flask, entry: WSGIApplication | None = None, **arguments: str
 ) -> list[Finding]:
-    """Request every route of an app by every exit, and return what is wrong on the wire.
+    """Request every route of an app, and return findings for responses on the wire.
 
-    It calls the views, so give it a test app.
+    It calls the views, so pass a test app.
 
     :param app: the app whose routes are requested.
-    :param entry: what the server is given, if it is not `app`.
+    :param entry: the WSGI callable that the server gets, if it is not `app`.
     :param arguments: values for the arguments of rules that no sample fits.
     :raises LookupError: if a rule has an argument that no value fits.
     """
-    # without cookies: each request is that of a new client
+    # without cookies, each request is from a new client
     send = partial(_send, Client(entry or app, use_cookies=False), _host(app))
     findings: set[Finding] = set()
     with _exceptions_as_responses(app):
@@ -69,7 +69,7 @@ def check_app(
                 get = first._replace(method="GET")
                 findings.update(dependencies(get, partial(send, whole=True)))
             if route.endpoint in app.view_functions:
-                with _raising(app, route.endpoint):
+                with _failing_view(app, route.endpoint):
                     response = send(first)
                 no_store = route._replace(policy="no-store")
                 exchanges.append((first._replace(route=no_store), response))
@@ -81,31 +81,31 @@ def check_app(
     return sorted(findings)
 
 
-# the name that services written for 1.0 call
+# services of 1.0 import it by this name
 drive = check_app
 
 
 def storable(method: str, status: int, headers: Fields, policy: str) -> str:
-    """Return why a cache could keep a response against its policy, empty if none could.
+    """Return why a cache could store a response against its policy, or "".
 
-    :param method: the request's method.
-    :param status: the response's status code.
+    :param method: the method of the request.
+    :param status: the status code of the response.
     :param headers: names and values of the response.
-    :param policy: that of the :class:`Route`.
+    :param policy: the policy of its :class:`Route`.
     """
     if honours(method, status, headers, policy):
         return ""
-    # one that spared the view its work has no 200 to fall back on
+    # where a declared ETag replaced the view, there is no 200 to send instead
     if status == 304 and not policy.endswith("; ETag"):
         return "a 304 keeps the copy of a client alive"
     fields = _read_by_caches(headers)
     for name, text in NO_STORE:
-        # proxies and HTTP/2 write names in lower case
+        # proxies and HTTP/2 send names in lower case, RFC 9113 8.2
         values = [value for other, value in fields if other.lower() == name.lower()]
         if values.count(text) != 1:
             return f"{name} is {', '.join(map(repr, values)) or 'missing'}"
     allowed = {(name.lower(), text) for name, text in (*NO_STORE, *CDN)}
-    # an ETag alone is for If-Match: a condition on it never gets past the guard
+    # an ETag may be for If-Match; the guard removes conditions that end in a 304
     for name, value in fields:
         if (name.lower(), value) not in allowed and name.lower() != "etag":
             return f"{name} is {value!r}"
@@ -113,12 +113,12 @@ def storable(method: str, status: int, headers: Fields, policy: str) -> str:
 
 
 def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
-    """Return whether a response is the declared one and may be stored as such.
+    """Return whether a response may be stored, and has the fields of its policy.
 
-    :param method: the request's method.
-    :param status: the response's status code.
+    :param method: the method of the request.
+    :param status: the status code of the response.
     :param headers: names and values of the response.
-    :param policy: that of the :class:`Route`.
+    :param policy: the policy of its :class:`Route`.
     """
     if policy == STATIC_TEXT:
         texts = (REVALIDATE, IMMUTABLE)
@@ -126,13 +126,13 @@ def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
     policy = policy.partition(";")[0]
     if policy in NOT_STORED or method not in SAFE or str(status) not in STORABLE:
         return False
-    # a cache on the way adds Age, as it should
-    beside = VALIDATORS | {"age"}
+    # a cache on the way adds Age, RFC 9111 5.1
+    neutral = VALIDATORS | {"age"}
     fields = _read_by_caches(headers)
-    governing = [(n.lower(), v) for n, v in fields if n.lower() not in beside]
+    governing = [(n.lower(), v) for n, v in fields if n.lower() not in neutral]
     if governing == [("cache-control", policy)]:
         return "private" in policy or not _personal(headers)
-    # beside a cookie the client alone may store Flask's static files
+    # with a cookie, static files are private instead of public
     private = tokens([("Cache-Control", policy)], "cache-control") - {"public"}
     private |= {"private"}
     return [name for name, _ in governing] == ["cache-control"] and private == tokens(
@@ -150,15 +150,15 @@ def _read_by_caches(headers: Fields) -> Fields:
 
 
 def _personal(headers: Fields) -> str:
-    """Return what says that a response is for one person, empty if nothing does."""
+    """Return why a response is not the same for everybody, or ""."""
     if any(name.strip().lower() == "set-cookie" for name, _ in headers):
         return "sets a cookie"
-    named = PERSONAL & tokens(headers, "vary")
-    return f"varies by {', '.join(sorted(named))}" if named else ""
+    names = PERSONAL & tokens(headers, "vary")
+    return f"varies by {', '.join(sorted(names))}" if names else ""
 
 
 def _without_effect(route: Route, exchanges: list[Exchange]) -> t.Iterator[Finding]:
-    """Yield a finding where no response leaves as the route declares, and none could."""
+    """Yield a finding if every response of a cacheable route is no-store."""
     responses = [
         response
         for request, response in exchanges
@@ -167,48 +167,48 @@ def _without_effect(route: Route, exchanges: list[Exchange]) -> t.Iterator[Findi
     if not route.storable or not responses:
         return
     for response in responses:
-        # what is neither as declared nor no-store is another finding
+        # a response that is neither as declared nor no-store is another finding
         if storable("GET", *response[:2], "no-store"):
             return
     personal = _personal(responses[0].headers) if route.shared else ""
     cause = (
         f"it may be shared, but {personal}"
         if personal
-        else "a decorator above @cacheable, or a hook, makes another response of it"
+        else "a decorator above @cacheable, or a hook, replaces the response"
     )
-    fact = f"is declared {route.policy!r} and leaves as no-store: {cause}"
+    fact = f"is declared {route.policy!r}, but is sent as no-store: {cause}"
     yield finding("NC006", route.place, f"'{route.endpoint}'", fact)
 
 
 def dependencies(
     request: Request, send: t.Callable[[Request], Response]
 ) -> t.Iterator[Finding]:
-    """Yield a finding for each field that a response depends on without naming it.
+    """Yield a finding for each field that a response depends on but its Vary omits.
 
-    :param request: asks for what may be shared.
+    :param request: a GET of a route whose responses shared caches may store.
     :param send: sends a request, and returns the response with its body.
     """
 
-    def ask(headers: t.Mapping[str, str]) -> Response:
+    def resend(headers: t.Mapping[str, str]) -> Response:
         return send(request._replace(headers=headers))
 
-    first = ask({})
-    # no cache stores an error, or what leaves as no-store; edges store redirects by status
+    first = resend({})
+    # errors and no-store are not stored, but edges may store any redirect
     if 300 <= first.status < 400 or honours(
         "GET", first.status, first.headers, request.route.policy
     ):
-        for fact in unkeyed.changes(ask, first):
+        for fact in unkeyed.changes(resend, first):
             yield finding("NC012", request.route.place, request.subject, fact)
 
 
 def _host(app: Flask) -> str:
-    """Return a host that an app responds to."""
+    """Return a host to which an app responds."""
     trusted = app.config.get("TRUSTED_HOSTS") or ["localhost"]
     return str(app.config["SERVER_NAME"] or trusted[0].lstrip("."))
 
 
 def _send(client: Client, host: str, request: Request, whole: bool = False) -> Response:
-    """Return the response to a request, with its body only if `whole` is asked for."""
+    """Return the response to a request, with its body if `whole` is true."""
     response = client.open(
         request.path,
         method=request.method,
@@ -222,7 +222,7 @@ def _send(client: Client, host: str, request: Request, whole: bool = False) -> R
 
 @contextlib.contextmanager
 def _exceptions_as_responses(app: Flask) -> t.Iterator[None]:
-    """Let an exception in a view become a response, as it does when served."""
+    """Turn exceptions of views into responses, as a server does."""
     propagate, disabled = app.config["PROPAGATE_EXCEPTIONS"], app.logger.disabled
     app.config["PROPAGATE_EXCEPTIONS"], app.logger.disabled = False, True
     try:
@@ -233,7 +233,7 @@ def _exceptions_as_responses(app: Flask) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def _raising(app: Flask, endpoint: str) -> t.Iterator[None]:
+def _failing_view(app: Flask, endpoint: str) -> t.Iterator[None]:
     def fail(**arguments: object) -> t.NoReturn:
         raise RuntimeError("raised by check_app")
 
