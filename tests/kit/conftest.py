@@ -14,8 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask.testing import FlaskCliRunner
 
-# the kit is plain Python: it is imported where it lies, and checked without baking;
-# tests/test_guard_mutations.py has it imported from elsewhere
+# the kit has no Jinja, so it is imported without baking;
+# tests/test_guard_mutations.py sets KIT to the folder of a copy
 folder = Path(os.environ.get("KIT", KIT))
 spec = spec_from_file_location(
     "nocache", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -28,11 +28,11 @@ spec.loader.exec_module(kit)
 
 @pytest.fixture(scope="session", autouse=True)
 def checksums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Those of the kit as it is; test_version.py compares the ones that it notes."""
-    noted = tmp_path_factory.mktemp("kit") / "CHECKSUMS"
-    note_checksums(KIT, noted)
+    """Use checksums of the current files; test_version.py tests those in CHECKSUMS."""
+    path = tmp_path_factory.mktemp("kit") / "CHECKSUMS"
+    note_checksums(KIT, path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kit.audit.version, "CHECKSUMS", noted)
+        patch.setattr(kit.audit.version, "CHECKSUMS", path)
         yield
 
 

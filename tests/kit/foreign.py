@@ -1,6 +1,6 @@
-"""Drives a foreign application and prints what was measured as JSON.
+"""Requests every route of a foreign application and prints the figures as JSON.
 
-Run by the Python of the environment in which the application is installed:
+The Python of the environment with the application runs it:
 ``python -m kit.foreign NAME KIND FOLDER``.
 """
 
@@ -25,14 +25,14 @@ from nocache import NoCacheFlask
 from nocache import routes
 from nocache.audit.wire import check_app
 
-from .oracle import keepers
-from .wsgi import Answer
-from .wsgi import answer
+from .oracle import storing_caches
 from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import fetch
+from .wsgi import WireResponse
 
-# the second with credentials or beside a cookie
+# the second is sent with credentials or a cookie
 REVALIDATED = {"no-cache", "private, no-cache"}
 
 
@@ -40,8 +40,8 @@ class Foreign(t.NamedTuple):
     """An application.
 
     :param make: makes it, with its files in a folder.
-    :param enter: returns what the requests of somebody who may do all of it carry.
-    :param paths: what is asked for beside every route.
+    :param enter: returns the header fields of a user with all rights.
+    :param paths: paths to request besides its routes.
     :param arguments: values for the arguments of its rules.
     """
 
@@ -67,8 +67,8 @@ def ihatemoney(folder: Path) -> flask.Flask:
 
 
 def enter_ihatemoney(app: App) -> dict[str, str]:
-    # makes the project, and logs in to it
-    cookie = answer(app, "/demo").get("Set-Cookie") or ""
+    # the page makes the project, and logs in to it
+    cookie = fetch(app, "/demo").get("Set-Cookie") or ""
     basic = base64.b64encode(b"demo:demo").decode()
     return {"Cookie": cookie.partition(";")[0], "Authorization": f"Basic {basic}"}
 
@@ -92,9 +92,9 @@ def privacyidea(folder: Path) -> flask.Flask:
 
 
 def enter_privacyidea(app: App) -> dict[str, str]:
-    sent = {"username": "admin", "password": "secret"}
-    got = json.loads(answer(app, "/auth", "POST", json=sent).body)
-    return {"Authorization": got["result"]["value"]["token"]}
+    credentials = {"username": "admin", "password": "secret"}
+    response = json.loads(fetch(app, "/auth", "POST", json=credentials).body)
+    return {"Authorization": response["result"]["value"]["token"]}
 
 
 APPS = {
@@ -121,43 +121,45 @@ APPS = {
 }
 
 
-def recording(
-    app: App, extra: dict[str, str], recorded: list[tuple[str, Answer]]
+def record(
+    app: App, extra: dict[str, str], records: list[tuple[str, WireResponse]]
 ) -> App:
-    """Return `app` with a note of each answer as a server gets it.
+    """Return a WSGI callable that records the responses of another one.
 
-    :param app: what a server is given.
-    :param extra: headers that each request gets.
-    :param recorded: where the answers are noted.
+    :param app: the WSGI callable.
+    :param extra: header fields to add to each request.
+    :param records: the list for the requests and their responses.
     """
-    added = {f"HTTP_{name.upper()}": value for name, value in extra.items()}
+    fields = {f"HTTP_{name.upper()}": value for name, value in extra.items()}
 
     def entry(environ: dict[str, t.Any], start_response: t.Any) -> Iterable[bytes]:
         request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
         def start(status: str, headers: t.Any, *exc_info: t.Any) -> t.Any:
-            recorded.append((request, Answer(int(status[:3]), headers, b"")))
+            records.append((request, WireResponse(int(status[:3]), headers, b"")))
             return start_response(status, headers, *exc_info)
 
-        return app({**environ, **added}, start)
+        return app({**environ, **fields}, start)
 
     return entry
 
 
-def static(request: str, got: Answer) -> bool:
-    """Return whether an answer is one of Flask's static files, to be revalidated."""
-    sent = [v for n, v in got.headers if n in ("Cache-Control", "Expires", "Pragma")]
+def is_static_file(request: str, response: WireResponse) -> bool:
+    """Return whether a response is a static file that has to be revalidated."""
+    values = [
+        v for n, v in response.headers if n in ("Cache-Control", "Expires", "Pragma")
+    ]
     return (
         " /static/" in request
-        and got.status in (200, 304)
-        and len(sent) == 1
-        and sent[0] in REVALIDATED
+        and response.status in (200, 304)
+        and len(values) == 1
+        and values[0] in REVALIDATED
     )
 
 
-def inexact(got: Answer) -> bool:
+def is_inexact(response: WireResponse) -> bool:
     try:
-        assert_not_stored(got)
+        assert_not_stored(response)
     except AssertionError:
         return True
     return False
@@ -170,23 +172,31 @@ def measure(foreign: Foreign, mounted: bool, folder: Path) -> dict[str, t.Any]:
     if mounted:
         entry = guard = NoCacheFlask("guard")
         guard.wsgi_app = app  # type: ignore[method-assign]
-    recorded: list[tuple[str, Answer]] = []
+    records: list[tuple[str, WireResponse]] = []
     extra = foreign.enter(entry)
-    entry = recording(entry, extra, recorded)
+    entry = record(entry, extra, records)
     for path in foreign.paths:
-        answer(entry, path, headers=CONDITIONS)
+        fetch(entry, path, headers=CONDITIONS)
     wire = check_app(app, entry, **foreign.arguments)
-    kept = {"authorized": "Authorization" in extra}
-    dynamic = [(r, got) for r, got in recorded if not static(r, got)]
+    options = {"authorized": "Authorization" in extra}
+    dynamic = [
+        (r, response) for r, response in records if not is_static_file(r, response)
+    ]
     return {
         "routes": len(routes(app)),
-        "answers": len(recorded),
-        "statuses": Counter(str(got.status) for _, got in recorded),
+        "responses": len(records),
+        "statuses": Counter(str(response.status) for _, response in records),
         "storable": sum(
-            bool(keepers(r.partition(" ")[0], got.status, got.headers, **kept))
-            for r, got in dynamic
+            bool(
+                storing_caches(
+                    r.partition(" ")[0], response.status, response.headers, **options
+                )
+            )
+            for r, response in dynamic
         ),
-        "inexact": [f"{r} {got.status}" for r, got in dynamic if inexact(got)],
+        "inexact": [
+            f"{r} {response.status}" for r, response in dynamic if is_inexact(response)
+        ],
         "wire": [str(finding) for finding in wire],
         # NC011 is about the kit, not about the application
         "findings": Counter(f.id for f in audit_app(app) if f.id != "NC011"),
@@ -199,7 +209,7 @@ def refuse(*args: object) -> t.NoReturn:
 
 def main(name: str, kind: str, folder: str) -> None:
     socket.socket.connect = refuse  # type: ignore[method-assign]
-    # the application imports these, and is itself unchanged
+    # the application imports these classes, and stays unchanged
     if kind in ("guarded", "adopted"):
         flask.Flask = NoCacheFlask  # type: ignore[misc]
     if kind == "adopted":

@@ -1,6 +1,6 @@
-"""Which caches could keep an answer: RFC 9111 and RFC 9213, read off the wire.
+"""Which caches could store a response, RFC 9111 and RFC 9213.
 
-Nothing here is the kit's: it was written from the standards, to be held against it.
+It is written from the standards and uses nothing of the kit, to be compared with it.
 """
 
 from __future__ import annotations
@@ -11,87 +11,87 @@ from collections.abc import Mapping
 
 Directives = dict[str, str | None]
 
-# cacheable without a word about it, RFC 9110 15.1
+# heuristically cacheable, RFC 9110 15.1
 HEURISTIC = {200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501}
-# final codes that a cache may be taken to understand, for must-understand
+# final status codes that a cache may understand, for must-understand
 UNDERSTOOD = {*HEURISTIC, 302, 303, 304, 307, 400, 401, 403, 500, 502, 503}
-# methods whose answers a cache keeps, RFC 9110 9.3; POST with explicit freshness only
-KEPT = {"GET", "HEAD", "POST"}
+# methods whose responses a cache may store, RFC 9110 9.2.3; POST if explicitly fresh
+STORABLE_METHODS = {"GET", "HEAD", "POST"}
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 DIRECTIVE = re.compile(rf'\s*({TOKEN})\s*(?:=\s*({TOKEN}|"(?:[^"\\]|\\.)*"))?\s*')
-# a key of a structured dictionary, RFC 8941 3.2; bare items are all that is used here
+# a member of a structured dictionary with a bare item, RFC 8941 3.2
 MEMBER = re.compile(r'\s*([a-z*][a-z0-9_.*-]*)(?:=([^,"]*|"[^"]*"))?\s*')
 
 
-def keepers(
+def storing_caches(
     method: str,
     status: int,
     headers: Iterable[tuple[str, str]],
     *,
     authorized: bool = False,
 ) -> set[str]:
-    """Return the caches that could keep an answer, or a copy of it alive.
+    """Return the caches that could store a response, or reuse a copy because of it.
 
-    :param method: the request's method.
-    :param status: the answer's status code.
-    :param headers: names and values, in the order they were sent.
+    :param method: the method of the request.
+    :param status: the status code of the response.
+    :param headers: names and values of the response, in its order.
     :param authorized: whether the request had an Authorization field.
     """
-    fields = _collected(headers)
+    fields = _fields(headers)
     general = _directives(fields.get("cache-control", []))
     expires = "expires" in fields
-    found = set()
+    caches = set()
     if status == 304:
-        found.add("the copy that a client or cache has")  # RFC 9111 4.3.4
+        caches.add("the copy that a client or cache has")  # RFC 9111 4.3.4
     if _storable(method, status, general, expires, shared=False):
-        found.add("browser")
+        caches.add("browser")
     if _storable(method, status, general, expires, shared=True, authorized=authorized):
-        found.add("proxy")
+        caches.add("proxy")
     for name, values in fields.items():
         if name != "cache-control" and name.endswith(("-cache-control", "-control")):
             targeted = _dictionary(values)
             if targeted and _storable(method, status, targeted, False, shared=True):
-                found.add(name)
-    # nginx: a time to live, in seconds or as "@" and a date; positive ones overrule
+                caches.add(name)
+    # nginx obeys seconds, or a date after "@"; positive ones override Cache-Control
     if any(re.fullmatch(r"@?0*[1-9]\d*", v) for v in fields.get("x-accel-expires", [])):
-        found.add("x-accel-expires")
-    return found
+        caches.add("x-accel-expires")
+    return caches
 
 
 def _storable(
     method: str,
     status: int,
-    said: Mapping[str, str | None],
+    directives: Mapping[str, str | None],
     expires: bool,
     *,
     shared: bool,
     authorized: bool = False,
 ) -> bool:
-    """Return whether RFC 9111 section 3 lets a cache store an answer."""
-    if method not in KEPT or status < 200:
+    """Return whether a cache may store a response, RFC 9111 3."""
+    if method not in STORABLE_METHODS or status < 200:
         return False
-    if "must-understand" in said:
+    if "must-understand" in directives:
         if status not in UNDERSTOOD:
             return False
-    elif "no-store" in said:
+    elif "no-store" in directives:
         return False
-    # private="field" keeps back the field alone, RFC 9111 5.2.2.7
-    if shared and "private" in said and said["private"] is None:
+    # private="field" applies to that field only, RFC 9111 5.2.2.7
+    if shared and "private" in directives and directives["private"] is None:
         return False
     explicit = {"max-age", "public"} | ({"s-maxage"} if shared else {"private"})
     if (
         authorized
         and shared
-        and not {"public", "must-revalidate", "s-maxage"} & {*said}
+        and not {"public", "must-revalidate", "s-maxage"} & {*directives}
     ):
         return False
-    if expires or explicit & {*said}:
+    if expires or explicit & {*directives}:
         return True
     return status in HEURISTIC and method != "POST"
 
 
-def _collected(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _fields(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     fields: dict[str, list[str]] = {}
     for name, value in headers:
         fields.setdefault(name.strip().lower(), []).append(value.strip())
@@ -99,24 +99,24 @@ def _collected(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _directives(lines: list[str]) -> Directives:
-    """Parse Cache-Control: all lines are one list, names in any case, RFC 9111 5.2."""
-    found: Directives = {}
+    """Parse the lines of Cache-Control as one list, names in any case, RFC 9111 5.2."""
+    directives: Directives = {}
     text, at = ",".join(lines), 0
     while at < len(text):
         if match := DIRECTIVE.match(text, at):
-            found.setdefault(match[1].lower(), match[2])
+            directives.setdefault(match[1].lower(), match[2])
             at = match.end()
-        # what cannot be parsed ends at the next comma
+        # an invalid directive ends at the next comma
         at = (text.find(",", at) + 1) or len(text)
-    return found
+    return directives
 
 
 def _dictionary(lines: list[str]) -> Directives:
-    """Parse a targeted field; one mistake and it is as if absent, RFC 9213 2.1."""
-    found: Directives = {}
+    """Parse a targeted field; an invalid one is ignored, RFC 9213 2.1."""
+    directives: Directives = {}
     for part in ",".join(lines).split(","):
         match = MEMBER.fullmatch(part)
         if match is None:
             return {}
-        found[match[1]] = match[2]
-    return found
+        directives[match[1]] = match[2]
+    return directives

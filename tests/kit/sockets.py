@@ -1,4 +1,4 @@
-"""A small app with WebSockets, guarded and not, for a server in another process."""
+"""An app with WebSockets, with and without the guard, for a server process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def build(app: Flask) -> Flask:
     app.add_url_rule("/", view_func=lambda: "x", endpoint="index")
     sock = Sock(app)
 
-    # the client closes it
+    # the client closes the socket
     @sock.route("/echo")  # type: ignore[untyped-decorator]
     def echo(socket: Server) -> None:
         while True:
             socket.send(socket.receive())
 
-    # the server closes it
+    # the server closes the socket
     @sock.route("/echo-once")  # type: ignore[untyped-decorator]
     def echo_once(socket: Server) -> None:
         socket.send(socket.receive())
 
-    # plain threads run under each of gunicorn's workers: gevent replaces them
+    # threads work with all of gunicorn's workers, because gevent replaces them
     socketio = SocketIO(app, async_mode="threading")
 
     @socketio.on("message")  # type: ignore[untyped-decorator]

@@ -24,7 +24,7 @@ HOUR = cacheable(max_age=3600, reason="changes yearly; #412")
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # an app whose name is no module belongs to the working directory
+    # the project of an app without a module is the working directory
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -35,9 +35,9 @@ def app(project: Path) -> NoCacheFlask:
 
 
 def ids(app: Flask) -> list[str]:
-    """Return the ids found once the declared policies are accepted."""
+    """Accept the declared policies, and return the ids of the findings that stay."""
     write_policy_file(app)
-    return [found.id for found in audit_app(app)]
+    return [finding.id for finding in audit_app(app)]
 
 
 def view() -> str:
@@ -45,7 +45,7 @@ def view() -> str:
 
 
 def fresh() -> Callable[[], str]:
-    """Return a view that no other test has declared."""
+    """Return a new view, because a declaration marks the function."""
     return lambda: "fresh"
 
 
@@ -192,17 +192,17 @@ def test_nc006_kept_by_a_wrapper_noop(app: NoCacheFlask) -> None:
     assert ids(app) == []
 
 
-# what is by hand and what is not: test_handwritten.py
-def test_nc007_written_by_hand(app: NoCacheFlask, project: Path) -> None:
+# test_handwritten.py tests what NC007 reports
+def test_nc007_field_set_by_hand(app: NoCacheFlask, project: Path) -> None:
     (project / "views.py").write_text('\nmake_response("x").headers["Expires"] = "0"\n')
 
-    (found,) = [f for f in audit_app(app) if f.id != "NC010"]
+    (finding,) = [f for f in audit_app(app) if f.id != "NC010"]
 
-    assert (found.id, found.path, found.line) == ("NC007", "views.py", 2)
+    assert (finding.id, finding.path, finding.line) == ("NC007", "views.py", 2)
 
 
 @pytest.mark.parametrize("folder", ["tests", ".venv", "node_modules", "env"])
-def test_nc007_looks_at_the_own_code_only(
+def test_nc007_reads_only_the_code_of_the_service(
     app: NoCacheFlask, project: Path, folder: str
 ) -> None:
     (project / "env").mkdir()
@@ -226,7 +226,7 @@ def test_nc009_cacheable_noop(app: NoCacheFlask) -> None:
     assert ids(app) == []
 
 
-def test_all_arguments_are_listed_and_accepted(
+def test_policy_with_all_arguments_is_listed_and_accepted(
     app: NoCacheFlask, project: Path
 ) -> None:
     decorate = cacheable(
@@ -242,17 +242,17 @@ def test_all_arguments_are_listed_and_accepted(
     write_policy_file(app)
 
     text = "public, max-age=60, s-maxage=3600, immutable; Vary: Origin; ETag"
-    accepted = (project / "cache-policy.txt").read_text()
-    assert f"page GET / -> {text}: tested\n" in accepted
-    listed = app.test_cli_runner().invoke(args=["nocache", "routes"]).stdout
-    assert text in listed
+    accept = (project / "cache-policy.txt").read_text()
+    assert f"page GET / -> {text}: tested\n" in accept
+    table = app.test_cli_runner().invoke(args=["nocache", "routes"]).stdout
+    assert text in table
 
 
 def test_nc010_missing_file(app: NoCacheFlask) -> None:
     assert [f.id for f in audit_app(app)] == ["NC010"]
 
 
-def test_nc010_names_each_difference(app: NoCacheFlask, project: Path) -> None:
+def test_nc010_lists_each_difference(app: NoCacheFlask, project: Path) -> None:
     app.get("/", endpoint="page")(HOUR(fresh()))
     write_policy_file(app)
     path = project / "cache-policy.txt"
@@ -270,7 +270,7 @@ def test_nc010_names_each_difference(app: NoCacheFlask, project: Path) -> None:
 def test_nc010_routes_that_no_cache_stores_noop(
     app: NoCacheFlask, project: Path
 ) -> None:
-    """Nothing has to be accepted for them, whoever adds one."""
+    """A route that no cache stores needs no line in the file."""
     write_policy_file(app)
     before = (project / "cache-policy.txt").read_text()
     api = ApiBlueprint("api", __name__)
@@ -283,35 +283,33 @@ def test_nc010_routes_that_no_cache_stores_noop(
     assert (project / "cache-policy.txt").read_text() == before
 
 
-def test_nc010_file_of_1_0_says_what_to_do(app: NoCacheFlask, project: Path) -> None:
+def test_nc010_file_of_1_0_names_the_command(app: NoCacheFlask, project: Path) -> None:
     app.get("/", endpoint="page")(nocache(fresh()))
     write_policy_file(app)
     path = project / "cache-policy.txt"
     with path.open("a") as file:
         file.write("api.items GET /api/items -> no-store\npage GET / -> no-store\n")
 
-    (found,) = audit_app(app)
+    (finding,) = audit_app(app)
 
-    assert (found.id, found.line) == ("NC010", 4)
-    assert found.message == (
+    assert (finding.id, finding.line) == ("NC010", 4)
+    assert finding.message == (
         "'cache-policy.txt' lists 2 routes that no cache stores, as it did up to 1.0."
     )
-    assert found.hint.startswith("run 'flask nocache accept'")
+    assert finding.hint.startswith("run 'flask nocache accept'")
     write_policy_file(app)
     assert audit_app(app) == []
 
 
-def test_policy_file_takes_findings_that_were_silenced(
-    app: NoCacheFlask, project: Path
-) -> None:
+def test_policy_file_lists_silenced_findings(app: NoCacheFlask, project: Path) -> None:
     line = "views.py NC007: a request we send"
     write_policy_file(app, [line])
     table = routes(app)
 
     assert line in (project / "cache-policy.txt").read_text().splitlines()
     assert [*policy_file_findings(app, table, set(), [line])] == []
-    (found,) = policy_file_findings(app, table, set())
-    assert f"'{line}' is accepted, but not declared" in found.message
+    (finding,) = policy_file_findings(app, table, set())
+    assert f"'{line}' is accepted, but not declared" in finding.message
 
 
 def test_accept_makes_the_audit_silent(app: NoCacheFlask, project: Path) -> None:
@@ -319,23 +317,23 @@ def test_accept_makes_the_audit_silent(app: NoCacheFlask, project: Path) -> None
     runner: FlaskCliRunner = app.test_cli_runner()
 
     assert runner.invoke(args=["nocache", "audit"]).exit_code == 1
-    accepted = runner.invoke(args=["nocache", "accept"])
-    audited = runner.invoke(args=["nocache", "audit"])
+    accept = runner.invoke(args=["nocache", "accept"])
+    audit = runner.invoke(args=["nocache", "audit"])
 
-    assert (accepted.exit_code, audited.exit_code, audited.output) == (0, 0, "")
+    assert (accept.exit_code, audit.exit_code, audit.output) == (0, 0, "")
     assert [p.name for p in project.iterdir()] == ["cache-policy.txt"]
 
 
-def test_finding_reads_as_location_fact_and_hint(app: NoCacheFlask) -> None:
+def test_finding_has_location_fact_and_hint(app: NoCacheFlask) -> None:
     app.get("/", endpoint="page")(view)
     write_policy_file(app)
 
-    (found,) = audit_app(app)
+    (finding,) = audit_app(app)
 
-    assert found.path.endswith("test_audit.py")
-    assert found.line == view.__code__.co_firstlineno
-    assert str(found) == (
-        f"{found.path}:{found.line}: NC001 undeclared-route: 'page' declares no cache"
+    assert finding.path.endswith("test_audit.py")
+    assert finding.line == view.__code__.co_firstlineno
+    assert str(finding) == (
+        f"{finding.path}:{finding.line}: NC001 undeclared-route: 'page' declares no cache"
         " policy.\n    hint: put @nocache on the view, or @cacheable(max_age=...,"
         " reason=...) if caches may store its responses."
     )
@@ -361,7 +359,7 @@ def test_catalogue_keeps_every_id() -> None:
     }
 
 
-def test_routes_carry_policy_reason_and_place(app: NoCacheFlask) -> None:
+def test_routes_have_policy_reason_and_place(app: NoCacheFlask) -> None:
     posted = fresh()
     app.get("/b", endpoint="b")(HOUR(fresh()))
     app.add_url_rule("/a", "a", nocache(posted), methods=["POST"])

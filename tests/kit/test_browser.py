@@ -1,4 +1,4 @@
-"""NC013: what in templates and scripts keeps a copy in the browser."""
+"""NC013: templates and scripts that make the browser keep copies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoCacheFlask:
     return app
 
 
-def found(app: Flask, name: str, text: str) -> list[tuple[str, str, int]]:
+def audit_file(app: Flask, name: str, text: str) -> list[tuple[str, str, int]]:
     (Path.cwd() / name).write_text(f"\n{text}\n", encoding="utf-8")
     return [(f.id, f.path, f.line) for f in audit_app(app)]
 
@@ -65,7 +65,7 @@ def found(app: Flask, name: str, text: str) -> list[tuple[str, str, int]]:
     ],
 )
 def test_nc013_script(app: NoCacheFlask, script: str) -> None:
-    assert found(app, "page.js", script) == [("NC013", "page.js", 2)]
+    assert audit_file(app, "page.js", script) == [("NC013", "page.js", 2)]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_nc013_script(app: NoCacheFlask, script: str) -> None:
     ],
 )
 def test_nc013_script_noop(app: NoCacheFlask, script: str) -> None:
-    assert found(app, "page.js", script) == []
+    assert audit_file(app, "page.js", script) == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_nc013_script_noop(app: NoCacheFlask, script: str) -> None:
     ],
 )
 def test_nc013_page(app: NoCacheFlask, page: str) -> None:
-    assert found(app, "page.html", page) == [("NC013", "page.html", 2)]
+    assert audit_file(app, "page.html", page) == [("NC013", "page.html", 2)]
 
 
 @pytest.mark.parametrize(
@@ -145,25 +145,29 @@ def test_nc013_page(app: NoCacheFlask, page: str) -> None:
     ],
 )
 def test_nc013_page_noop(app: NoCacheFlask, page: str) -> None:
-    assert found(app, "page.html", page) == []
+    assert audit_file(app, "page.html", page) == []
 
 
-def test_nc013_names_the_line_in_a_script_of_a_page(app: NoCacheFlask) -> None:
+def test_nc013_has_the_line_in_a_script_of_a_page(app: NoCacheFlask) -> None:
     page = "<script>\n\nfetch(url, {\n  cache: 'force-cache',\n});\n</script>"
 
-    assert found(app, "page.html", page) == [("NC013", "page.html", 5)]
+    assert audit_file(app, "page.html", page) == [("NC013", "page.html", 5)]
 
 
 def test_nc013_one_finding_for_worker_and_registration(app: NoCacheFlask) -> None:
     Path("page.js").write_text("navigator.serviceWorker.register('/sw.js');\n")
 
-    assert found(app, "sw.js", f"{OPEN}.then((cache) => cache.put(url, response))") == [
-        ("NC013", "sw.js", 2)
-    ]
+    assert audit_file(
+        app, "sw.js", f"{OPEN}.then((cache) => cache.put(url, response))"
+    ) == [("NC013", "sw.js", 2)]
 
 
 @pytest.mark.parametrize("folder", ["node_modules", "tests", ".cache"])
-def test_nc013_looks_at_the_own_files_only(app: NoCacheFlask, folder: str) -> None:
+def test_nc013_reads_only_the_files_of_the_service(
+    app: NoCacheFlask, folder: str
+) -> None:
     Path(folder).mkdir()
 
-    assert found(app, f"{folder}/page.js", "fetch(u, {cache: 'force-cache'})") == []
+    assert (
+        audit_file(app, f"{folder}/page.js", "fetch(u, {cache: 'force-cache'})") == []
+    )

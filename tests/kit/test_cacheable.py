@@ -23,16 +23,16 @@ from nocache import NoCacheFlask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from .wsgi import Answer
-from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
-from .wsgi import guarded
+from .wsgi import fetch
+from .wsgi import guarded_app
 from .wsgi import put_inside
 from .wsgi import read_by_caches
+from .wsgi import WireResponse
 
 HOUR = "public, max-age=3600"
-# a 304 repeats the first, which says all that the second does, RFC 9110 15.4.5
+# a 304 has no Last-Modified if it has an ETag, RFC 9110 15.4.5
 VALIDATORS = ("ETag", "Last-Modified")
 hourly: t.Any = cacheable(max_age=3600, public=True, reason="changes yearly")
 
@@ -41,14 +41,14 @@ Build = Callable[[NoCacheFlask], t.Any]
 
 @pytest.fixture
 def app(tmp_path: Path) -> NoCacheFlask:
-    return guarded(tmp_path)
+    return guarded_app(tmp_path)
 
 
 def assert_stored(
-    got: Answer, policy: str, *, validators: tuple[str, ...] = ()
+    response: WireResponse, policy: str, *, validators: tuple[str, ...] = ()
 ) -> None:
-    """Assert that an answer has the declared policy and nothing beside it."""
-    fields = read_by_caches(got.headers)
+    """Assert that a response has the declared policy and no other field for caches."""
+    fields = read_by_caches(response.headers)
     assert [v for n, v in fields if n.lower() == "cache-control"] == [policy]
     assert sorted(n for n, _ in fields) == sorted(["Cache-Control", *validators])
 
@@ -57,7 +57,7 @@ def view() -> str:
     return "x"
 
 
-# what the declaration opens
+# responses that a declaration makes storable
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def view() -> str:
         ({"max_age": 2**31}, "private, max-age=2147483648"),
     ],
 )
-def test_cacheable_writes_what_is_declared(
+def test_cacheable_sends_the_declared_policy(
     app: NoCacheFlask, arguments: t.Any, policy: str
 ) -> None:
     app.get("/")(cacheable(**arguments, reason="x")(view))
 
-    assert_stored(answer(app), policy)
-    assert_stored(answer(app, "/", "HEAD"), policy)
-    assert_stored(answer(ProxyFix(app.wsgi_app)), policy)
+    assert_stored(fetch(app), policy)
+    assert_stored(fetch(app, "/", "HEAD"), policy)
+    assert_stored(fetch(ProxyFix(app.wsgi_app)), policy)
 
 
 async def coroutine() -> str:
@@ -124,7 +124,7 @@ def wraps(view: t.Any) -> t.Any:
 
 @pytest.mark.parametrize("form", VIEWS)
 @pytest.mark.parametrize("register", ["add_url_rule", "view_functions"])
-def test_cacheable_opens_every_form_of_view(
+def test_cacheable_works_on_every_form_of_view(
     app: NoCacheFlask, form: str, register: str
 ) -> None:
     if register == "add_url_rule":
@@ -133,13 +133,13 @@ def test_cacheable_opens_every_form_of_view(
         app.add_url_rule("/", "page")
         app.view_functions["page"] = VIEWS[form]()
 
-    got = answer(app)
+    response = fetch(app)
 
-    assert got.body == b"x"
-    assert_stored(got, HOUR)
+    assert response.body == b"x"
+    assert_stored(response, HOUR)
 
 
-RETURNED: dict[str, tuple[t.Any, int]] = {
+RETURN_VALUES: dict[str, tuple[t.Any, int]] = {
     "text": ("x", 200),
     "json": ({"x": 1}, 200),
     "list": ([1], 200),
@@ -156,72 +156,70 @@ RETURNED: dict[str, tuple[t.Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("returned", RETURNED)
-def test_cacheable_writes_its_policy_over_what_the_view_wrote(
-    app: NoCacheFlask, returned: str
-) -> None:
-    rv, status = RETURNED[returned]
+@pytest.mark.parametrize("form", RETURN_VALUES)
+def test_cacheable_replaces_fields_of_the_view(app: NoCacheFlask, form: str) -> None:
+    rv, status = RETURN_VALUES[form]
     app.get("/")(hourly(lambda: rv))
 
-    got = answer(app)
+    response = fetch(app)
 
-    assert got.status == status
-    assert_stored(got, HOUR)
+    assert response.status == status
+    assert_stored(response, HOUR)
 
 
-def test_cacheable_gives_the_conditions_back(app: NoCacheFlask) -> None:
+def test_cacheable_view_responds_to_conditional_requests(app: NoCacheFlask) -> None:
     def tagged() -> Response:
         return Response("x", headers={"ETag": '"1"'})
 
     app.get("/")(hourly(tagged))
 
-    fresh = answer(app)
+    fresh = fetch(app)
     assert_stored(fresh, HOUR, validators=("ETag",))
     for method in ("GET", "HEAD"):
-        unchanged = answer(app, "/", method, headers={"If-None-Match": '"1"'})
+        unchanged = fetch(app, "/", method, headers={"If-None-Match": '"1"'})
         assert (unchanged.status, unchanged.body) == (304, b"")
         assert_stored(unchanged, HOUR, validators=("ETag",))
-    assert answer(app, headers={"If-None-Match": '"2"'}).status == 200
+    assert fetch(app, headers={"If-None-Match": '"2"'}).status == 200
 
 
-def test_cacheable_answers_by_date_alone(app: NoCacheFlask) -> None:
+def test_cacheable_view_is_revalidated_by_its_date(app: NoCacheFlask) -> None:
     dated = {"Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
     app.get("/")(hourly(lambda: ("x", dated)))
 
-    assert answer(app, headers=CONDITIONS).status == 304
-    assert_stored(answer(app), HOUR, validators=("Last-Modified",))
+    assert fetch(app, headers=CONDITIONS).status == 304
+    assert_stored(fetch(app), HOUR, validators=("Last-Modified",))
 
 
-def test_cacheable_takes_no_error_for_unchanged(app: NoCacheFlask) -> None:
+def test_cacheable_view_sends_no_304_for_an_error(app: NoCacheFlask) -> None:
     app.get("/")(hourly(lambda: ("x", 404, {"ETag": '"1"'})))
 
-    got = answer(app, headers=CONDITIONS)
+    response = fetch(app, headers=CONDITIONS)
 
-    assert got.status == 404
-    assert_not_stored(got)
+    assert response.status == 404
+    assert_not_stored(response)
 
 
-def test_conditions_are_seen_by_nothing_inside(app: NoCacheFlask) -> None:
+def test_conditions_are_hidden_from_hooks(app: NoCacheFlask) -> None:
     def conditions() -> list[str]:
         names = ("If-None-Match", "If-Modified-Since", "If-Range", "Range")
         return [name for name in names if name in request.headers]
 
-    seen: list[list[str]] = []
-    app.before_request(lambda: seen.append(conditions()))
+    names: list[list[str]] = []
+    app.before_request(lambda: names.append(conditions()))
 
     @app.after_request
     def look(response: Response) -> Response:
-        seen.append(conditions())
+        names.append(conditions())
         return response
 
     app.get("/")(hourly(conditions))
 
-    sent = {"If-Range": '"2"', "Range": "bytes=0-1"}
-    got = answer(app, headers=CONDITIONS | sent)
+    ranges = {"If-Range": '"2"', "Range": "bytes=0-1"}
+    response = fetch(app, headers=CONDITIONS | ranges)
 
     # If-Range ends in 200 or 206 only, so that downloads resume
-    assert seen == [["If-Range", "Range"]] * 2
-    assert got.body == b'["If-Range","Range"]\n'
+    assert names == [["If-Range", "Range"]] * 2
+    assert response.body == b'["If-Range","Range"]\n'
 
 
 @pytest.mark.parametrize(
@@ -237,15 +235,17 @@ def test_conditions_are_seen_by_nothing_inside(app: NoCacheFlask) -> None:
         ({"Range": "bytes=0-3", "If-Range": '"2"'}, 200),
     ],
 )
-def test_cacheable_file_answers_conditions(
+def test_cacheable_file_responds_to_conditional_requests(
     app: NoCacheFlask, headers: dict[str, str], status: int
 ) -> None:
     app.get("/")(hourly(lambda: send_file("static/page.css", etag="1", max_age=9)))
 
-    got = answer(app, headers=headers)
+    response = fetch(app, headers=headers)
 
-    assert got.status == status
-    assert_stored(got, HOUR, validators=VALIDATORS[:1] if status == 304 else VALIDATORS)
+    assert response.status == status
+    assert_stored(
+        response, HOUR, validators=VALIDATORS[:1] if status == 304 else VALIDATORS
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_cacheable_file_that_cannot_be_sent_is_not_stored(
 ) -> None:
     app.get("/")(hourly(lambda: send_file("static/page.css", etag="1")))
 
-    got = answer(app, headers=headers)
+    response = fetch(app, headers=headers)
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
 # Flask's own static files
@@ -285,10 +285,10 @@ def test_static_file_is_stored_and_revalidated(
     app.register_blueprint(plain)
 
     for method in ("GET", "HEAD"):
-        got = answer(app, f"{prefix}/static/page.css", method, headers=headers)
-        assert got.status == status
-        kept = VALIDATORS[:1] if status == 304 else VALIDATORS
-        assert_stored(got, "no-cache", validators=kept)
+        response = fetch(app, f"{prefix}/static/page.css", method, headers=headers)
+        assert response.status == status
+        validators = VALIDATORS[:1] if status == 304 else VALIDATORS
+        assert_stored(response, "no-cache", validators=validators)
 
 
 @pytest.mark.parametrize(
@@ -305,39 +305,39 @@ def test_static_file_is_stored_and_revalidated(
 def test_static_file_that_is_not_sent_is_not_stored(
     app: NoCacheFlask, path: str, method: str, headers: dict[str, str], status: int
 ) -> None:
-    got = answer(app, f"/static/{path}", method, headers=headers)
+    response = fetch(app, f"/static/{path}", method, headers=headers)
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
-# declared cacheable, but this answer is not to be stored
+# responses of cacheable views that must not be stored
 
 
 CLOSED: list[Build] = []
 
 
-def closed(build: Build) -> Build:
+def no_store_case(build: Build) -> Build:
     CLOSED.append(build)
     return build
 
 
-@closed
+@no_store_case
 def set_cookie(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: ("x", {"Set-Cookie": "a=1"})))
 
 
-@closed
+@no_store_case
 def set_cookie_in_odd_case(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: ("x", {"SET-COOKIE": "a=1"})))
 
 
-@closed
+@no_store_case
 def session_is_saved(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: str(session.setdefault("user", 1))))
 
 
-@closed
+@no_store_case
 def after_request_sets_a_cookie(app: NoCacheFlask) -> t.Any:
     @app.after_request
     def track(response: Response) -> Response:
@@ -347,105 +347,105 @@ def after_request_sets_a_cookie(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(view))
 
 
-@closed
-def returned_404(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_returns_404(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: ("x", 404)))
 
 
-@closed
-def returned_301(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_returns_301(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: redirect("/elsewhere", 301)))
 
 
-@closed
-def returned_204(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_returns_204(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: ("", 204)))
 
 
-@closed
-def returned_201(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_returns_201(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: ("x", 201)))
 
 
-@closed
-def aborted(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_aborts(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: abort(404)))
 
 
-@closed
-def aborted_with_a_response(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_aborts_with_a_response(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: abort(Response("x"))))
 
 
-@closed
-def failed(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_fails(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: str(1 / 0)))
 
 
-@closed
-def error_handler_answered(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def error_handler_responds(app: NoCacheFlask) -> t.Any:
     app.register_error_handler(ZeroDivisionError, lambda e: "x")
     app.get("/")(hourly(lambda: str(1 / 0)))
 
 
-@closed
-def generator_failed(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def generator_fails(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(lambda: (str(1 / n) for n in (0, 1))))
 
 
-@closed
-def after_request_failed(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def after_request_fails(app: NoCacheFlask) -> t.Any:
     app.after_request(lambda response: Response(str(1 / 0)))
     app.get("/")(hourly(view))
 
 
-@closed
-def after_request_answered_anew(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def after_request_replaces_the_response(app: NoCacheFlask) -> t.Any:
     app.after_request(lambda response: Response("x"))
     app.get("/")(hourly(view))
 
 
-@closed
-def before_request_answered(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def before_request_responds(app: NoCacheFlask) -> t.Any:
     app.before_request(lambda: "x")
     app.get("/")(hourly(view))
 
 
-@closed
-def login_wrapper_answered(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def login_wrapper_responds(app: NoCacheFlask) -> t.Any:
     def login_required(view: t.Any) -> t.Any:
         return functools.wraps(view)(lambda **kw: Response("log in"))
 
     app.get("/")(login_required(hourly(view)))
 
 
-@closed
-def login_wrapper_answered_after_the_view(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def login_wrapper_responds_after_the_view(app: NoCacheFlask) -> t.Any:
     def login_required(view: t.Any) -> t.Any:
         return functools.wraps(view)(lambda **kw: (view(), "log in")[1])
 
     app.get("/")(login_required(hourly(view)))
 
 
-@closed
+@no_store_case
 def lost_in_a_wrapper(app: NoCacheFlask) -> t.Any:
-    declared = hourly(view)
-    app.add_url_rule("/", "page", lambda: declared())
+    inner_view = hourly(view)
+    app.add_url_rule("/", "page", lambda: inner_view())
 
 
-@closed
+@no_store_case
 def declared_above_the_route(app: NoCacheFlask) -> t.Any:
     hourly(app.get("/")(lambda: "x"))
 
 
-@closed
+@no_store_case
 def called_by_another_view(app: NoCacheFlask) -> t.Any:
-    declared = hourly(view)
-    app.get("/other")(declared)
-    app.add_url_rule("/", "page", lambda: declared())
+    inner_view = hourly(view)
+    app.get("/other")(inner_view)
+    app.add_url_rule("/", "page", lambda: inner_view())
 
 
-@closed
+@no_store_case
 def called_by_another_cacheable_view(app: NoCacheFlask) -> t.Any:
     other = hourly(view)
     app.add_url_rule("/other", "other", other)
@@ -456,17 +456,17 @@ def called_by_another_cacheable_view(app: NoCacheFlask) -> t.Any:
     app.get("/")(cacheable(max_age=1, reason="x")(page))
 
 
-@closed
+@no_store_case
 def nocache_above(app: NoCacheFlask) -> t.Any:
     app.get("/")(nocache(hourly(lambda: "x")))
 
 
-@closed
+@no_store_case
 def nocache_below(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(nocache(lambda: "x")))
 
 
-@closed
+@no_store_case
 def nocache_on_the_function_elsewhere(app: NoCacheFlask) -> t.Any:
     def page() -> str:
         return "x"
@@ -475,52 +475,52 @@ def nocache_on_the_function_elsewhere(app: NoCacheFlask) -> t.Any:
     app.get("/")(hourly(page))
 
 
-@closed
+@no_store_case
 def the_function_without_the_wrapper(app: NoCacheFlask) -> t.Any:
     app.add_url_rule("/other", "other", hourly(view))
     app.add_url_rule("/", "page", view)
 
 
-@closed
+@no_store_case
 def api_blueprint(app: NoCacheFlask) -> t.Any:
     bp = ApiBlueprint("api", "kit_app")
     bp.get("/")(hourly(view))
     app.register_blueprint(bp)
 
 
-@closed
+@no_store_case
 def endpoint_of_an_api_blueprint_on_the_app(app: NoCacheFlask) -> t.Any:
     app.register_blueprint(ApiBlueprint("api", "kit_app"))
     app.add_url_rule("/", "api.page", hourly(view))
 
 
-@closed
+@no_store_case
 def post(app: NoCacheFlask) -> t.Any:
     app.post("/")(hourly(view))
     return "POST"
 
 
-@closed
-def options_answered_by_the_view(app: NoCacheFlask) -> t.Any:
+@no_store_case
+def view_responds_to_options(app: NoCacheFlask) -> t.Any:
     app.route("/", methods=["OPTIONS"], provide_automatic_options=False)(hourly(view))
     return "OPTIONS"
 
 
-@closed
+@no_store_case
 def method_overridden_to_get(app: NoCacheFlask) -> t.Any:
     overriding(app, "GET")
     app.get("/")(hourly(view))
     return "POST"
 
 
-@closed
+@no_store_case
 def method_overridden_to_post(app: NoCacheFlask) -> t.Any:
     overriding(app, "POST")
     app.post("/")(hourly(view))
     return "GET"
 
 
-@closed
+@no_store_case
 def view_class_method(app: NoCacheFlask) -> t.Any:
     class Item(MethodView):
         @hourly  # type: ignore[untyped-decorator]
@@ -530,23 +530,23 @@ def view_class_method(app: NoCacheFlask) -> t.Any:
     app.add_url_rule("/", view_func=Item.as_view("item"))
 
 
-@closed
+@no_store_case
 def replayed_by_a_cache_in_the_server(app: NoCacheFlask) -> t.Any:
-    inner, kept = app.wsgi_app, list[t.Any]()
+    inner, starts = app.wsgi_app, list[t.Any]()
 
     def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
-        def keep(*started: t.Any) -> t.Any:
-            kept.append(started)
-            return start_response(*kept[0])
+        def keep(*start: t.Any) -> t.Any:
+            starts.append(start)
+            return start_response(*starts[0])
 
         return inner(environ, keep)
 
     put_inside(app, middleware)
     app.get("/")(hourly(view))
-    answer(app)
+    fetch(app)
 
 
-@closed
+@no_store_case
 def guarded_app_called_inside(app: NoCacheFlask) -> t.Any:
     inner = NoCacheFlask("inner")
     inner.get("/")(hourly(view))
@@ -570,38 +570,40 @@ def test_cacheable_view_is_not_stored(
 ) -> None:
     method = build(app) or "GET"
 
-    assert_not_stored(answer(app, "/", method, headers=headers))
+    assert_not_stored(fetch(app, "/", method, headers=headers))
 
 
-# state that requests could share
+# responses that requests share
 
 
-def test_cacheable_leaves_a_shared_response_as_it_is(app: NoCacheFlask) -> None:
+def test_cacheable_does_not_change_a_shared_response(app: NoCacheFlask) -> None:
     shared = Response("x", headers={"ETag": '"1"'})
     before = [*shared.headers]
     app.add_url_rule("/open", "open", hourly(lambda: shared))
     app.add_url_rule("/closed", "closed", lambda: shared)
 
-    assert_stored(answer(app, "/open"), HOUR, validators=("ETag",))
-    assert answer(app, "/open", headers={"If-None-Match": "*"}).status == 304
-    assert_not_stored(answer(app, "/closed"))
+    assert_stored(fetch(app, "/open"), HOUR, validators=("ETag",))
+    assert fetch(app, "/open", headers={"If-None-Match": "*"}).status == 304
+    assert_not_stored(fetch(app, "/closed"))
     assert [*shared.headers] == before
     assert shared.status_code == 200
 
 
-def test_cacheable_leaves_a_shared_response_in_a_tuple_alone(
+def test_cacheable_does_not_change_a_shared_response_in_a_tuple(
     app: NoCacheFlask,
 ) -> None:
     shared = Response("x", headers={"ETag": '"1"'})
     app.get("/")(hourly(lambda: (shared, {"X-Y": "z"})))
 
-    assert answer(app, headers={"If-None-Match": "*"}).status == 304
-    assert_stored(answer(app), HOUR, validators=("ETag",))
-    assert answer(app).status == shared.status_code == 200
+    assert fetch(app, headers={"If-None-Match": "*"}).status == 304
+    assert_stored(fetch(app), HOUR, validators=("ETag",))
+    assert fetch(app).status == shared.status_code == 200
     assert "Nocache-Permit" not in shared.headers
 
 
-def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> None:
+def test_shared_response_has_the_fields_of_each_request_in_threads(
+    app: NoCacheFlask,
+) -> None:
     shared = Response("x")
     app.add_url_rule("/open", "open", hourly(lambda: shared))
     app.add_url_rule("/closed", "closed", lambda: shared)
@@ -609,75 +611,75 @@ def test_shared_response_keeps_to_each_request_in_threads(app: NoCacheFlask) -> 
 
     with ThreadPoolExecutor(8) as pool:
         paths = ["/open", "/closed", "/nocache"] * 100
-        answers = list(pool.map(lambda path: (path, answer(app, path)), paths))
+        responses = list(pool.map(lambda path: (path, fetch(app, path)), paths))
 
-    for path, got in answers:
+    for path, response in responses:
         if path == "/open":
-            assert_stored(got, HOUR)
+            assert_stored(response, HOUR)
         else:
-            assert_not_stored(got)
+            assert_not_stored(response)
 
 
 def test_cacheable_keeps_vary(app: NoCacheFlask) -> None:
     app.secret_key = "x"
     app.get("/")(hourly(lambda: session.get("user", "x")))
 
-    got = answer(app)
+    response = fetch(app)
 
     # several CDNs ignore Vary
-    assert_not_stored(got)
-    assert got.get("Vary") == "Cookie"
+    assert_not_stored(response)
+    assert response.get("Vary") == "Cookie"
 
 
 def test_cacheable_view_of_a_mounted_app_is_stored(app: NoCacheFlask) -> None:
-    # mounted by its inner callable it shares the guard that is outside
+    # mounted by its wsgi_app it has the guard of the outer app
     inner = NoCacheFlask("inner")
     inner.get("/")(hourly(view))
     put_inside(app, DispatcherMiddleware(app.wsgi_app, {"/inner": inner.wsgi_app}))
 
-    assert_stored(answer(app, "/inner/"), HOUR)
-    assert_not_stored(answer(app, "/inner/nowhere"))
+    assert_stored(fetch(app, "/inner/"), HOUR)
+    assert_not_stored(fetch(app, "/inner/nowhere"))
 
 
-@pytest.mark.parametrize("kept", ["", "wsgi"])
-def test_cacheable_is_stored_through_a_middleware(app: NoCacheFlask, kept: str) -> None:
+@pytest.mark.parametrize("prefix", ["", "wsgi"])
+def test_cacheable_is_stored_through_a_middleware(
+    app: NoCacheFlask, prefix: str
+) -> None:
     inner = app.wsgi_app
     put_inside(
         app,
         lambda environ, start: inner(
-            {k: v for k, v in environ.items() if k.isupper() or k.startswith(kept)},
+            {k: v for k, v in environ.items() if k.isupper() or k.startswith(prefix)},
             start,
         ),
     )
     app.get("/")(hourly(lambda: Response("x", headers={"ETag": '"1"'})))
 
-    assert_stored(answer(app), HOUR, validators=("ETag",))
-    assert answer(app, headers={"If-None-Match": "*"}).status == 304
+    assert_stored(fetch(app), HOUR, validators=("ETag",))
+    assert fetch(app, headers={"If-None-Match": "*"}).status == 304
 
 
-def test_cacheable_answer_has_no_cdn_headers(app: NoCacheFlask) -> None:
+def test_cacheable_response_has_no_cdn_fields(app: NoCacheFlask) -> None:
     app.config["NOCACHE_CDN_HEADERS"] = True
     app.get("/")(hourly(view))
 
-    assert_stored(answer(app), HOUR)
+    assert_stored(fetch(app), HOUR)
 
 
-def test_one_declaration_declares_each_view_apart(app: NoCacheFlask) -> None:
+def test_one_declaration_gives_each_view_its_policy(app: NoCacheFlask) -> None:
     one, other = hourly(lambda: "x"), hourly(lambda: "x")
     app.add_url_rule("/one", "one", one)
     app.add_url_rule("/other", "other", lambda: other())
 
-    assert_stored(answer(app, "/one"), HOUR)
-    assert_not_stored(answer(app, "/other"))
+    assert_stored(fetch(app, "/one"), HOUR)
+    assert_not_stored(fetch(app, "/other"))
 
 
-# an ETag kept for If-Match
+# an ETag for If-Match
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_nocache_keeps_an_etag_that_is_asked_for(
-    app: NoCacheFlask, method: str
-) -> None:
+def test_nocache_with_etag_keeps_the_etag(app: NoCacheFlask, method: str) -> None:
     def tagged() -> Response:
         headers = {"ETag": '"1"', "Last-Modified": "x", "CDN-Cache-Control": "x"}
         return Response("x", headers=headers)
@@ -685,28 +687,28 @@ def test_nocache_keeps_an_etag_that_is_asked_for(
     methods = ["GET", "PUT"]
     app.route("/", methods=methods)(nocache(etag=True)(tagged))
 
-    got = answer(app, "/", method)
+    response = fetch(app, "/", method)
 
-    assert_not_stored(got, beside=[("ETag", '"1"')])
+    assert_not_stored(response, beside=[("ETag", '"1"')])
 
 
-def test_nocache_with_etag_never_answers_304(app: NoCacheFlask) -> None:
+def test_nocache_with_etag_never_sends_a_304(app: NoCacheFlask) -> None:
     def tagged() -> Response:
         return Response("x", headers={"ETag": '"1"'}).make_conditional(request)  # type: ignore[return-value]
 
     app.get("/")(nocache(etag=True)(tagged))
 
-    got = answer(app, headers=CONDITIONS)
-    assert got.status == 200
-    assert_not_stored(got, beside=[("ETag", '"1"')])
-    assert answer(app, headers={"If-Match": '"2"'}).status == 412
+    response = fetch(app, headers=CONDITIONS)
+    assert response.status == 200
+    assert_not_stored(response, beside=[("ETag", '"1"')])
+    assert fetch(app, headers={"If-Match": '"2"'}).status == 412
 
 
 def test_nocache_leaves_if_match_to_the_view(app: NoCacheFlask) -> None:
     tagged = nocache(etag=True)(lambda: Response("x", headers={"ETag": '"1"'}))
     app.get("/")(tagged)
 
-    assert answer(app, headers={"If-Match": '"2"'}).status == 200
+    assert fetch(app, headers={"If-Match": '"2"'}).status == 200
 
 
 def test_nocache_keeps_no_etag_for_another_view(app: NoCacheFlask) -> None:
@@ -714,13 +716,13 @@ def test_nocache_keeps_no_etag_for_another_view(app: NoCacheFlask) -> None:
     app.add_url_rule("/tagged", "tagged", tagged)
     app.add_url_rule("/", "other", lambda: tagged())
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
 
 
-def test_nocache_keeps_no_etag_of_another_answer(app: NoCacheFlask) -> None:
+def test_nocache_keeps_no_etag_of_an_error(app: NoCacheFlask) -> None:
     def missing() -> t.NoReturn:
         abort(Response("x", headers={"ETag": '"1"'}))
 
     app.get("/")(nocache(etag=True)(missing))
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))

@@ -1,4 +1,4 @@
-"""NC009: what the caching decorators leave behind, each as it is installed."""
+"""NC009: caching decorators of libraries, each as it is installed."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ CACHE = Cache(config={"CACHE_TYPE": "SimpleCache"})
 STORE = SimpleCache()
 
 
-def installed(name: str) -> t.Any:
+def load(name: str) -> t.Any:
     return importlib.import_module(name)
 
 
 def beaker() -> Decorator:
-    manager = installed("beaker.cache").CacheManager(**{"cache.type": "memory"})
+    manager = load("beaker.cache").CacheManager(**{"cache.type": "memory"})
     decorate: Decorator = manager.cache("views", expire=60)
     return decorate
 
 
 def dogpile(name: str) -> Decorator:
-    region = installed("dogpile.cache").make_region().configure("dogpile.cache.memory")
+    region = load("dogpile.cache").make_region().configure("dogpile.cache.memory")
     decorate: Decorator = getattr(region, name)()
     return decorate
 
 
 def joblib() -> Decorator:
-    decorate: Decorator = installed("joblib").Memory(None, verbose=0).cache
+    decorate: Decorator = load("joblib").Memory(None, verbose=0).cache
     return decorate
 
 
 def joblib_on_disk() -> Decorator:
-    decorate: Decorator = installed("joblib").Memory("kept", verbose=0).cache
+    decorate: Decorator = load("joblib").Memory("kept", verbose=0).cache
     return decorate
 
 
 def diskcache(name: str) -> Decorator:
-    module = installed("diskcache")
+    module = load("diskcache")
     if name == "memoize":
         decorate: Decorator = module.Cache("kept").memoize()
         return decorate
@@ -70,14 +70,14 @@ DECORATORS: dict[str, tuple[str, t.Callable[[], Decorator]]] = {
     "functools.lru_cache": ("functools.cache", lambda: functools.lru_cache(9)),
     "cached": ("Flask-Caching", lambda: CACHE.cached(timeout=60)),
     "memoize": ("Flask-Caching", lambda: CACHE.memoize(60)),
-    "cachetools.cached": ("cachetools", lambda: installed("cachetools").cached({})),
+    "cachetools.cached": ("cachetools", lambda: load("cachetools").cached({})),
     "cachetools.cached with info": (
         "cachetools",
-        lambda: installed("cachetools").cached(
-            installed("cachetools").TTLCache(9, 60), info=True
+        lambda: load("cachetools").cached(
+            load("cachetools").TTLCache(9, 60), info=True
         ),
     ),
-    "cachetools.func": ("cachetools", lambda: installed("cachetools.func").ttl_cache()),
+    "cachetools.func": ("cachetools", lambda: load("cachetools.func").ttl_cache()),
     "cache_on_arguments": ("dogpile.cache", lambda: dogpile("cache_on_arguments")),
     "cache_multi_on_arguments": (
         "dogpile.cache",
@@ -86,19 +86,17 @@ DECORATORS: dict[str, tuple[str, t.Callable[[], Decorator]]] = {
     "joblib": ("joblib", joblib_on_disk),
     "diskcache": ("diskcache", lambda: diskcache("memoize")),
     "memoize_stampede": ("diskcache", lambda: diskcache("memoize_stampede")),
-    "aiocache": ("aiocache", lambda: installed("aiocache").cached()),
-    "async_lru": ("async_lru", lambda: installed("async_lru").alru_cache),
-    "ring": ("ring", lambda: installed("ring").lru()),
+    "aiocache": ("aiocache", lambda: load("aiocache").cached()),
+    "async_lru": ("async_lru", lambda: load("async_lru").alru_cache),
+    "ring": ("ring", lambda: load("ring").lru()),
     "beaker": ("Beaker", beaker),
     "boltons": (
         "boltons",
-        lambda: installed("boltons.cacheutils").cached(
-            installed("boltons.cacheutils").LRU()
-        ),
+        lambda: load("boltons.cacheutils").cached(load("boltons.cacheutils").LRU()),
     ),
-    "toolz": ("toolz", lambda: installed("toolz").memoize),
+    "toolz": ("toolz", lambda: load("toolz").memoize),
 }
-# seen once by hand, and too much to lock: the module and the name of what they leave
+# not installed here: the module and the name of the wrapper, looked up by hand
 SEEN = {
     "cacheout": (
         "cacheout.cache",
@@ -126,7 +124,7 @@ SEEN = {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # an app whose name is no module belongs to the working directory
+    # the project of an app without a module is the working directory
     monkeypatch.chdir(tmp_path)
 
 
@@ -136,7 +134,7 @@ def app() -> NoCacheFlask:
 
 
 def fresh() -> t.Any:
-    """Return a view that no other test has decorated."""
+    """Return a new view, because a decorator may mark the function."""
 
     def view() -> str:
         return "view"
@@ -144,7 +142,7 @@ def fresh() -> t.Any:
     return view
 
 
-def awaited() -> t.Any:
+def fresh_coroutine() -> t.Any:
     async def view() -> str:
         return "view"
 
@@ -152,22 +150,22 @@ def awaited() -> t.Any:
 
 
 def view_for(name: str) -> t.Any:
-    return awaited() if name in ("aiocache", "async_lru") else fresh()
+    return fresh_coroutine() if name in ("aiocache", "async_lru") else fresh()
 
 
 def unwrapped(view: t.Any) -> t.Any:
     return lambda *args, **kwargs: view(*args, **kwargs)
 
 
-def found(app: Flask) -> list[str]:
+def audit(app: Flask) -> list[str]:
     write_policy_file(app)
     return [f.message for f in audit_app(app) if f.id == "NC009"]
 
 
-def test_every_library_is_tried() -> None:
-    tried = {library for library, _ in DECORATORS.values()} | SEEN.keys()
+def test_every_library_has_a_case() -> None:
+    libraries = {library for library, _ in DECORATORS.values()} | SEEN.keys()
 
-    assert {library for library, _ in LIBRARIES.values()} == tried
+    assert {library for library, _ in LIBRARIES.values()} == libraries
 
 
 @pytest.mark.parametrize("name", DECORATORS)
@@ -180,14 +178,14 @@ def test_nc009(app: NoCacheFlask, name: str) -> None:
     ):
         app.add_url_rule(f"/{number}", f"page{number}", nocache(view))
 
-    assert found(app) == [
+    assert audit(app) == [
         f"'page{number}' is no-store, but {library} stores its responses in the server."
         for number in range(3)
     ]
 
 
 @pytest.mark.parametrize("library", SEEN)
-def test_nc009_by_what_was_seen(library: str) -> None:
+def test_nc009_library_that_is_not_installed(library: str) -> None:
     module, qualname = SEEN[library]
     names: dict[str, t.Any] = {"__name__": module}
     exec("def wrapper(*args, **kwargs): ...", names)
@@ -211,7 +209,7 @@ def test_nc009_on_a_method_of_a_view_class(app: NoCacheFlask, name: str) -> None
     app.add_url_rule("/", view_func=nocache(Page.as_view("page")), methods=["GET"])
     app.add_url_rule("/new", view_func=nocache(Page.as_view("new")), methods=["POST"])
 
-    (message,) = found(app)
+    (message,) = audit(app)
     assert message.startswith("'page'") and library in message
 
 
@@ -235,7 +233,7 @@ def test_nc009_on_a_resource(
     api(bp).add_resource(type("Items", (resource,), names), "/items")
     app.register_blueprint(bp)
 
-    (message,) = found(app)
+    (message,) = audit(app)
     assert (
         message
         == "'api.items' is no-store, but Flask-Caching stores its responses in the server."
@@ -251,11 +249,11 @@ def test_nc009_decorators_of_a_view_class(app: NoCacheFlask) -> None:
 
     app.add_url_rule("/", view_func=Page.as_view("page"))
 
-    assert len(found(app)) == 1
+    assert len(audit(app)) == 1
 
 
-def kept(view: t.Any) -> t.Any:
-    """Decorate as Flask's documentation did, with a cache of Werkzeug's successor."""
+def store_in_cache(view: t.Any) -> t.Any:
+    """Cache as a decorator in Flask's documentation did, with cachelib."""
 
     @functools.wraps(view)
     def inner(*args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -269,8 +267,8 @@ def kept(view: t.Any) -> t.Any:
     return inner
 
 
-def limited(view: t.Any) -> t.Any:
-    """Count in the same cache, and keep no response there."""
+def count_in_cache(view: t.Any) -> t.Any:
+    """Count in the same cache, and store no response."""
 
     @functools.wraps(view)
     def inner(*args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -281,11 +279,11 @@ def limited(view: t.Any) -> t.Any:
     return inner
 
 
-def test_nc009_decorator_of_ones_own(app: NoCacheFlask) -> None:
-    app.get("/", endpoint="page")(nocache(kept(fresh())))
-    app.get("/limited", endpoint="limited")(nocache(limited(fresh())))
+def test_nc009_decorator_of_the_service(app: NoCacheFlask) -> None:
+    app.get("/", endpoint="page")(nocache(store_in_cache(fresh())))
+    app.get("/limited", endpoint="limited")(nocache(count_in_cache(fresh())))
 
-    (message,) = found(app)
+    (message,) = audit(app)
     assert message.startswith("'page' is no-store, but cachelib")
 
 
@@ -300,21 +298,21 @@ def reading(load: t.Any) -> t.Any:
 def test_nc009_cached_data_noop(app: NoCacheFlask, decorate: Decorator) -> None:
     app.get("/", endpoint="page")(nocache(reading(decorate(fresh()))))
 
-    assert found(app) == []
+    assert audit(app) == []
 
 
 def test_nc009_other_decorators_noop(app: NoCacheFlask) -> None:
-    throttled = installed("diskcache").throttle(installed("diskcache").Cache("k"), 1, 1)
+    throttled = load("diskcache").throttle(load("diskcache").Cache("k"), 1, 1)
     app.get("/a", endpoint="a")(nocache(throttled(fresh())))
     app.get("/b", endpoint="b")(nocache(functools.partial(fresh())))
-    app.get("/c", endpoint="c")(nocache(installed("toolz").curry(fresh())))
+    app.get("/c", endpoint="c")(nocache(load("toolz").curry(fresh())))
     app.get("/d", endpoint="d")(nocache(joblib()(fresh())))  # switched off
 
-    assert [m for m in found(app) if not m.startswith("'d'")] == []
+    assert [m for m in audit(app) if not m.startswith("'d'")] == []
 
 
 def test_nc009_cacheable_noop(app: NoCacheFlask) -> None:
     hour = cacheable(max_age=3600, reason="changes yearly; #412")
     app.get("/", endpoint="page")(hour(functools.cache(fresh())))
 
-    assert found(app) == []
+    assert audit(app) == []

@@ -53,7 +53,7 @@ def test_audit_is_silent_without_findings(runner: FlaskCliRunner, form: str) -> 
 
 
 @pytest.mark.parametrize("form", formats.ROUTES)
-def test_routes_shows_the_routes_in_every_format(
+def test_routes_lists_the_routes_in_every_format(
     late: None, runner: FlaskCliRunner, form: str
 ) -> None:
     result = runner.invoke(args=["nocache", "routes", "--format", form])
@@ -61,18 +61,18 @@ def test_routes_shows_the_routes_in_every_format(
     assert "/late" in result.stdout
 
 
-def test_output_writes_the_file_and_nothing_else(
+def test_output_writes_only_the_file(
     late: None, runner: FlaskCliRunner, folder: Path
 ) -> None:
-    args = ["nocache", "audit", "--format", "json", "--output", "found.json"]
+    args = ["nocache", "audit", "--format", "json", "--output", "findings.json"]
     result = runner.invoke(args=args)
     assert (result.exit_code, result.output) == (1, "")
-    written = json.loads((folder / "found.json").read_text("utf-8"))
-    assert {item["id"] for item in written} == {"NC001", "NC010"}
-    assert [path.name for path in folder.iterdir()] == ["found.json"]
+    items = json.loads((folder / "findings.json").read_text("utf-8"))
+    assert {item["id"] for item in items} == {"NC001", "NC010"}
+    assert [path.name for path in folder.iterdir()] == ["findings.json"]
 
 
-def test_output_replaces_what_was_there(
+def test_output_replaces_an_old_file(
     app: Flask, runner: FlaskCliRunner, folder: Path
 ) -> None:
     (folder / "routes.md").write_text("a longer text than the table\n" * 99, "utf-8")

@@ -1,4 +1,4 @@
-"""NC014: what in the repository tells a cache not to listen."""
+"""NC014: configurations that make a cache ignore the header fields."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoCacheFlask:
     return app
 
 
-def found(app: Flask, name: str, text: str) -> list[tuple[str, str, str]]:
+def audit_file(app: Flask, name: str, text: str) -> list[tuple[str, str, str]]:
     path = Path.cwd() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"\n{text}\n", encoding="utf-8")
@@ -206,24 +206,24 @@ def found(app: Flask, name: str, text: str) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("name", "text"), DEFEATED)
 def test_nc014(app: NoCacheFlask, name: str, text: str) -> None:
-    ((id, path, _),) = found(app, name, text)
+    ((id, path, _),) = audit_file(app, name, text)
 
     assert (id, path) == ("NC014", name)
 
 
 @pytest.mark.parametrize(("name", "text"), LEFT_ALONE)
 def test_nc014_noop(app: NoCacheFlask, name: str, text: str) -> None:
-    assert found(app, name, text) == []
+    assert audit_file(app, name, text) == []
 
 
-def test_every_setting_is_tried(app: NoCacheFlask) -> None:
-    said = " ".join(m for case in DEFEATED for *_, m in found(app, *case))
+def test_every_setting_has_a_case(app: NoCacheFlask) -> None:
+    messages = " ".join(m for case in DEFEATED for *_, m in audit_file(app, *case))
 
     for product, setting in [*((s.product, s.text) for s in SETTINGS), *HOSTS.values()]:
-        assert f"'{setting}' lets {product} store" in said
+        assert f"'{setting}' lets {product} store" in messages
 
 
-def test_nc014_names_the_line_of_the_setting(app: NoCacheFlask) -> None:
-    found(app, "nginx.conf", "server {\n  # ours\n  proxy_cache_valid any 1m;\n}")
+def test_nc014_has_the_line_of_the_setting(app: NoCacheFlask) -> None:
+    audit_file(app, "nginx.conf", "server {\n  # ours\n  proxy_cache_valid any 1m;\n}")
 
     assert [f.line for f in audit_app(app)] == [4]

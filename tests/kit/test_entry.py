@@ -1,4 +1,4 @@
-"""NC002: what the server is given is the guard, and nothing around or beside it."""
+"""NC002: the server gets the guard, with no middleware or app outside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Serve = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # an app whose name is no module belongs to the working directory
+    # the project of an app without a module is the working directory
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -89,7 +89,7 @@ HARMLESS = {
 }
 
 
-def spotted(text: str) -> list[int]:
+def spot_lines(text: str) -> list[int]:
     return [line for line, *_ in entry.spot(ast.parse(text))]
 
 
@@ -97,18 +97,18 @@ def spotted(text: str) -> list[int]:
 def test_nc002_in_the_source(app: NoCacheFlask, project: Path, form: str) -> None:
     text = f"\n{HARMFUL[form]}\n"
     (project / "wsgi.py").write_text(text)
-    (line,) = spotted(text)
+    (line,) = spot_lines(text)
 
-    (found,) = audit_app(app)
+    (finding,) = audit_app(app)
 
-    assert (found.id, found.path, found.line) == ("NC002", "wsgi.py", line)
+    assert (finding.id, finding.path, finding.line) == ("NC002", "wsgi.py", line)
 
 
 @pytest.mark.parametrize("form", HARMLESS)
 def test_nc002_in_the_source_noop(app: NoCacheFlask, project: Path, form: str) -> None:
     (project / "wsgi.py").write_text(f"{HARMLESS[form]}\n")
 
-    assert spotted(HARMLESS[form]) == []
+    assert spot_lines(HARMLESS[form]) == []
     assert audit_app(app) == []
 
 
@@ -136,7 +136,7 @@ class Streaming(NoCacheFlask):
 
 
 class Wsgi(NoCacheFlask):
-    # called by the guard
+    # the guard calls it
     def wsgi_app(self, environ: t.Any, start_response: t.Any) -> t.Any:
         return super().wsgi_app(environ, start_response)
 
@@ -162,7 +162,9 @@ class Below(NoCacheFlask, Theirs):
 @pytest.mark.parametrize(
     "cls", [Passing, Counting, Streaming, Wsgi, Mixed, Below], ids=lambda c: c.__name__
 )
-def test_nc002_call_passed_on_noop(app: NoCacheFlask, cls: t.Any) -> None:
+def test_nc002_call_that_returns_the_base_result_noop(
+    app: NoCacheFlask, cls: t.Any
+) -> None:
     assert audit_app(cls("kit_app", static_folder=None)) == []
 
 
@@ -207,35 +209,35 @@ class Above(Theirs, NoCacheFlask):
     [Around, Renamed, Sometimes, PastIt, Lower, Above],
     ids=lambda c: c.__name__,
 )
-def test_nc002_call_replaced(app: NoCacheFlask, cls: t.Any) -> None:
-    (found,) = audit_app(cls("kit_app", static_folder=None))
+def test_nc002_call_that_replaces_the_guard(app: NoCacheFlask, cls: t.Any) -> None:
+    (finding,) = audit_app(cls("kit_app", static_folder=None))
 
     owner = Theirs if cls is Above else cls
     call = owner.__call__
-    assert (found.id, found.line) == ("NC002", call.__code__.co_firstlineno)
-    assert found.message.startswith(f"'{owner.__name__}.__call__' replaces the guard")
+    assert (finding.id, finding.line) == ("NC002", call.__code__.co_firstlineno)
+    assert finding.message.startswith(f"'{owner.__name__}.__call__' replaces the guard")
 
 
-# the object that the server is given
+# the object that the server gets
 
 
 @pytest.fixture
 def serve(project: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Make a module of the project, with values that no source gives away."""
+    """Make a module of the project, whose values are not in its source."""
 
     def serve(module: str, **values: t.Any) -> None:
-        made = ModuleType(module)
-        made.__file__ = str(project / f"{module}.py")
+        module_ = ModuleType(module)
+        module_.__file__ = str(project / f"{module}.py")
         lines = (f"{name} = values[{name!r}]\n" for name in values)
         (project / f"{module}.py").write_text("\n" + "".join(lines))
-        vars(made).update(values)
-        monkeypatch.setitem(sys.modules, module, made)
+        vars(module_).update(values)
+        monkeypatch.setitem(sys.modules, module, module_)
 
     return serve
 
 
 class WsgiToAsgi:
-    """As asgiref has it."""
+    """A copy of the class in asgiref."""
 
     def __init__(self, wsgi_application: t.Any) -> None:
         self.wsgi_application = wsgi_application
@@ -260,15 +262,15 @@ def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
     ids=["ProxyFix", "Dispatcher", "Flask", "wsgi_app", "function", "adapter"],
 )
 @pytest.mark.parametrize("name", ["app", "application"])
-def test_nc002_in_the_module_that_is_served(
+def test_nc002_in_the_entry_point(
     app: NoCacheFlask, serve: Serve, wrap: t.Any, kind: str, name: str
 ) -> None:
     serve("wsgi", **{name: wrap(app)})
 
-    (found,) = audit_app(app)
+    (finding,) = audit_app(app)
 
-    assert (found.id, found.path, found.line) == ("NC002", "wsgi.py", 2)
-    assert found.message.startswith(
+    assert (finding.id, finding.path, finding.line) == ("NC002", "wsgi.py", 2)
+    assert finding.message.startswith(
         f"'wsgi:{name}' is a {kind} and not the guarded app, so responses"
     )
 
@@ -303,7 +305,7 @@ def test_nc002_in_the_module_that_is_served_noop(
     ],
     ids=["gunicorn.conf", "gunicorn", "waitress", "pyproject"],
 )
-def test_nc002_where_servers_are_told(
+def test_nc002_in_the_configuration_of_a_server(
     app: NoCacheFlask, project: Path, serve: Serve, file: str, text: str
 ) -> None:
     serve("server", main=ProxyFix(app), app=app)
@@ -311,34 +313,34 @@ def test_nc002_where_servers_are_told(
 
     (project / file).write_text(text)
 
-    (found,) = audit_app(app)
-    assert found.message.startswith("'server:main' is a ProxyFix")
+    (finding,) = audit_app(app)
+    assert finding.message.startswith("'server:main' is a ProxyFix")
 
 
-def test_nc002_of_a_module_elsewhere_noop(
+def test_nc002_in_a_module_outside_the_project_noop(
     app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another project's, or an installed package's."""
-    made = ModuleType("wsgi")
-    made.__file__ = __file__
-    vars(made)["app"] = Flask("x")
-    monkeypatch.setitem(sys.modules, "wsgi", made)
+    """The module is of another project, or of an installed package."""
+    module_ = ModuleType("wsgi")
+    module_.__file__ = __file__
+    vars(module_)["app"] = Flask("x")
+    monkeypatch.setitem(sys.modules, "wsgi", module_)
 
     assert audit_app(app) == []
 
 
-def test_nc002_is_one_finding_where_the_source_shows_it(
+def test_nc002_in_source_and_object_is_one_finding(
     app: NoCacheFlask, project: Path, serve: Serve
 ) -> None:
     serve("wsgi", app=ProxyFix(app))
     (project / "wsgi.py").write_text("from x import app\napp = ProxyFix(app)\n")
 
-    (found,) = audit_app(app)
+    (finding,) = audit_app(app)
 
-    assert (found.id, found.line) == ("NC002", 2)
+    assert (finding.id, finding.line) == ("NC002", 2)
 
 
-def test_audit_command_imports_what_the_server_is_told(
+def test_audit_command_imports_the_entry_point(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(project)
@@ -360,7 +362,7 @@ def test_audit_command_imports_what_the_server_is_told(
 
 
 @pytest.mark.parametrize("text", ["1 / 0", "raise SystemExit('no key')", "def"])
-def test_audit_command_leaves_alone_what_cannot_be_imported(
+def test_audit_command_ignores_an_entry_point_that_raises(
     project: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.syspath_prepend(project)

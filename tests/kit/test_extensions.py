@@ -47,23 +47,23 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
 
-from .wsgi import Answer
-from .wsgi import answer
 from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
 from .wsgi import fetch
 from .wsgi import leaks
-from .wsgi import served
+from .wsgi import receive
+from .wsgi import serve
 from .wsgi import SOCKETIO
 from .wsgi import talk
+from .wsgi import WireResponse
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
 PRIVATE = cacheable(max_age=3600, reason="the client's own copy")
 DOCS = ROOT / "docs"
 TABLE = DOCS / "works-with.md"
 LOCKED = ROOT / "requirements-dev.txt"
-# what comes with Flask has no line of its own there
+# packages that Flask requires have no line of their own there
 WERKZEUG = {"proxyfix", "shareddatamiddleware"}
 
 Build = Callable[[Flask], object]
@@ -73,7 +73,7 @@ def key(extension: str) -> str:
     return extension.lower().removeprefix("flask-").replace("-", "")
 
 
-def covered() -> set[str]:
+def extension_names() -> set[str]:
     names = (name.split("_")[1] for name in globals() if name.startswith("test_"))
     return set(names) - {"table"}
 
@@ -81,23 +81,23 @@ def covered() -> set[str]:
 def test_table_has_a_row_for_each_tested_extension() -> None:
     rows = re.findall(r"^\| (\w[\w-]*) \|", TABLE.read_text("utf-8"), re.MULTILINE)
     rows.remove("extension")
-    assert {key(row) for row in rows} == covered()
+    assert {key(row) for row in rows} == extension_names()
     locked = {key(n) for n in re.findall(r"(?m)^([\w-]+)==", LOCKED.read_text("utf-8"))}
-    assert covered() - WERKZEUG <= locked
+    assert extension_names() - WERKZEUG <= locked
 
 
 def unguarded(build: Build) -> Flask:
-    return built(Flask(__name__), build)
+    return set_up(Flask(__name__), build)
 
 
 def guarded(build: Build) -> NoCacheFlask:
-    # the audit finds no source there
+    # a folder without source for the audit
     app = NoCacheFlask(__name__, root_path=str(DOCS))
-    built(app, build)
+    set_up(app, build)
     return app
 
 
-def built(app: Flask, build: Build) -> Flask:
+def set_up(app: Flask, build: Build) -> Flask:
     app.config.update(PROPAGATE_EXCEPTIONS=False, SECRET_KEY="x")
     app.logger.disabled = True
     build(app)
@@ -105,7 +105,7 @@ def built(app: Flask, build: Build) -> Flask:
 
 
 def naive(app: Flask) -> None:
-    """Add what an app without the kit would have: the header, by a hook."""
+    """Add the field by a hook, as an app without the kit would."""
 
     @app.after_request
     def no_store(response: Response) -> Response:
@@ -119,12 +119,14 @@ def raising(app: Flask) -> None:
         raise RuntimeError("hook")
 
 
-def assert_leaks_only_unguarded(build: Build, *args: t.Any, **kwargs: t.Any) -> Answer:
-    """Assert that an answer may be stored without the guard and not with it."""
-    assert leaks(answer(unguarded(build), *args, **kwargs))
-    got = answer(guarded(build), *args, **kwargs)
-    assert_not_stored(got)
-    return got
+def assert_leaks_only_unguarded(
+    build: Build, *args: t.Any, **kwargs: t.Any
+) -> WireResponse:
+    """Assert that a response is storable without the guard, and not with it."""
+    assert leaks(fetch(unguarded(build), *args, **kwargs))
+    response = fetch(guarded(build), *args, **kwargs)
+    assert_not_stored(response)
+    return response
 
 
 def policies(app: Flask) -> dict[str, str]:
@@ -132,9 +134,9 @@ def policies(app: Flask) -> dict[str, str]:
 
 
 def ids(app: Flask) -> set[tuple[str, str]]:
-    """Return what the audit finds, but for the policy file and the kit's own files."""
-    found = {(f.id, f.message.partition(" ")[0]) for f in audit_app(app)}
-    return {(id, subject) for id, subject in found if id not in ("NC010", "NC011")}
+    """Return the ids and subjects of findings, without the policy file and the kit."""
+    subjects = {(f.id, f.message.partition(" ")[0]) for f in audit_app(app)}
+    return {(id, subject) for id, subject in subjects if id not in ("NC010", "NC011")}
 
 
 class Items(RestxResource):  # type: ignore[misc]
@@ -147,18 +149,18 @@ class RestfulItems(RestfulResource):  # type: ignore[misc]
         return {"items": []}
 
 
-# Flask-RESTX: handle_exception is replaced, so no hook runs after a hook that raised
+# Flask-RESTX replaces handle_exception: no hook runs after a hook that raises
 
 
-def test_restx_answer_of_a_raising_hook_is_no_store() -> None:
+def test_restx_response_to_a_raising_hook_is_no_store() -> None:
     def build(app: Flask) -> None:
         naive(app)
         raising(app)
         RestxApi(app).add_resource(Items, "/items")
 
-    got = assert_leaks_only_unguarded(build, "/items")
-    assert got.status == 500
-    assert got.get("Content-Type") == "application/json"
+    response = assert_leaks_only_unguarded(build, "/items")
+    assert response.status == 500
+    assert response.get("Content-Type") == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/api/items", "/api/", "/api/swagger.json", "/api/x"])
@@ -169,9 +171,9 @@ def test_restx_api_on_an_api_blueprint_is_declared(path: str) -> None:
         app.register_blueprint(bp)
 
     app = guarded(build)
-    assert_not_stored(answer(app, path, headers=CONDITIONS))
-    declared = policies(app)
-    assert {declared[r] for r in declared if r.startswith("/api")} == {"no-store"}
+    assert_not_stored(fetch(app, path, headers=CONDITIONS))
+    rules = policies(app)
+    assert {rules[r] for r in rules if r.startswith("/api")} == {"no-store"}
     assert ids(app) == set()
     assert check_app(app) == []
 
@@ -189,22 +191,26 @@ def test_restx_resource_can_be_cacheable() -> None:
     app = guarded(
         lambda app: RestxApi(app, decorators=[HOUR]).add_resource(Items, "/items")
     )
-    got = answer(app, "/items")
-    assert got.get("Cache-Control") == policies(app)["/items"] == "public, max-age=3600"
-    assert_not_stored(answer(app, "/items", "POST"))
+    response = fetch(app, "/items")
+    assert (
+        response.get("Cache-Control")
+        == policies(app)["/items"]
+        == "public, max-age=3600"
+    )
+    assert_not_stored(fetch(app, "/items", "POST"))
 
 
-# Flask-RESTful: the same
+# Flask-RESTful replaces handle_exception too
 
 
-def test_restful_answer_of_a_raising_hook_is_no_store() -> None:
+def test_restful_response_to_a_raising_hook_is_no_store() -> None:
     def build(app: Flask) -> None:
         naive(app)
         raising(app)
         RestfulApi(app).add_resource(RestfulItems, "/items")
 
-    got = assert_leaks_only_unguarded(build, "/items")
-    assert got.status == 500
+    response = assert_leaks_only_unguarded(build, "/items")
+    assert response.status == 500
 
 
 def test_restful_api_on_an_api_blueprint_is_declared() -> None:
@@ -229,7 +235,7 @@ def test_restful_api_on_an_app_is_declared_by_its_decorators() -> None:
     assert check_app(app) == []
 
 
-# flask-smorest: answers a matching If-None-Match with a 304 of its own
+# flask-smorest sends a 304 itself where If-None-Match matches
 
 
 class ApiBlueprintOfSmorest(ApiBlueprint, SmorestBlueprint):  # type: ignore[misc]
@@ -260,16 +266,16 @@ def on_smorest(kind: type[SmorestBlueprint], *decorators: t.Any) -> Build:
     return lambda app: smorest(app, kind("items", __name__), *decorators)
 
 
-def test_smorest_304_does_not_get_out() -> None:
-    etag = answer(unguarded(on_smorest(SmorestBlueprint)), "/item").get("ETag")
+def test_smorest_304_is_not_sent() -> None:
+    etag = fetch(unguarded(on_smorest(SmorestBlueprint)), "/item").get("ETag")
     condition = {"If-None-Match": etag}
-    control = answer(
-        unguarded(on_smorest(SmorestBlueprint)), "/item", headers=condition
-    )
+    control = fetch(unguarded(on_smorest(SmorestBlueprint)), "/item", headers=condition)
     assert control.status == 304
-    got = answer(guarded(on_smorest(ApiBlueprintOfSmorest)), "/item", headers=condition)
-    assert got.status == 200
-    assert_not_stored(got)
+    response = fetch(
+        guarded(on_smorest(ApiBlueprintOfSmorest)), "/item", headers=condition
+    )
+    assert response.status == 200
+    assert_not_stored(response)
 
 
 def test_smorest_blueprint_combined_with_an_api_blueprint_is_declared() -> None:
@@ -281,16 +287,16 @@ def test_smorest_blueprint_combined_with_an_api_blueprint_is_declared() -> None:
 
 def test_smorest_if_match_works_where_the_etag_is_kept() -> None:
     app = guarded(on_smorest(ApiBlueprintOfSmorest, nocache(etag=True)))
-    got = answer(app, "/item")
-    etag = got.get("ETag")
+    response = fetch(app, "/item")
+    etag = response.get("ETag")
     assert etag is not None
-    assert_not_stored(got, beside=[("ETag", etag)])
+    assert_not_stored(response, beside=[("ETag", etag)])
     for match, status in (etag, 200), ('"x"', 412):
-        got = answer(app, "/item", "PUT", headers={"If-Match": match}, json={})
-        assert got.status == status
+        response = fetch(app, "/item", "PUT", headers={"If-Match": match}, json={})
+        assert response.status == status
 
 
-# APIFlask: a Flask subclass too
+# APIFlask is a subclass of Flask too
 
 
 class GuardedAPIFlask(NoCacheFlask, APIFlask):
@@ -316,23 +322,23 @@ def apiflask(kind: type[APIFlask], blueprint: type[APIBlueprint]) -> APIFlask:
 
 @pytest.mark.parametrize("path", ["/api/items", "/openapi.json", "/api/no-such-path"])
 def test_apiflask_combined_with_the_guard_is_no_store(path: str) -> None:
-    assert leaks(answer(apiflask(APIFlask, APIBlueprint), path))
+    assert leaks(fetch(apiflask(APIFlask, APIBlueprint), path))
     app = apiflask(GuardedAPIFlask, ApiBlueprintOfAPIFlask)
-    assert_not_stored(answer(app, path, headers=CONDITIONS))
+    assert_not_stored(fetch(app, path, headers=CONDITIONS))
 
 
 def test_apiflask_combined_with_the_guard_is_audited() -> None:
     app = apiflask(GuardedAPIFlask, ApiBlueprintOfAPIFlask)
-    assert b'"/api/items"' in answer(app, "/openapi.json").body
+    assert b'"/api/items"' in fetch(app, "/openapi.json").body
     assert policies(app)["/api/items"] == "no-store"
     assert ids(app) == {("NC001", "'openapi.spec'")}
     assert check_app(app) == []
 
 
-# Flask-Caching: keeps in the server what no header reaches
+# Flask-Caching stores responses in the server, where no field applies
 
 
-def caching(app: Flask, *above: t.Any, below: t.Any = None) -> None:
+def add_cached_view(app: Flask, *above: t.Any, below: t.Any = None) -> None:
     cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
 
     def view() -> str:
@@ -343,31 +349,31 @@ def caching(app: Flask, *above: t.Any, below: t.Any = None) -> None:
     app.add_url_rule("/me", view_func=view, endpoint="me")
 
 
-def test_caching_of_a_no_store_view_is_found() -> None:
-    app = guarded(lambda app: caching(app, nocache))
+def test_caching_of_a_no_store_view_is_a_finding() -> None:
+    app = guarded(lambda app: add_cached_view(app, nocache))
     assert ids(app) == {("NC009", "'me'")}
-    # the headers are right, and Bob reads what Alice got
-    answer(app, "/me", headers={"X-User": "alice"})
-    got = answer(app, "/me", headers={"X-User": "bob"})
-    assert got.body == b"alice"
-    assert_not_stored(got)
+    # the header fields are right, but Bob gets the response for Alice
+    fetch(app, "/me", headers={"X-User": "alice"})
+    response = fetch(app, "/me", headers={"X-User": "bob"})
+    assert response.body == b"alice"
+    assert_not_stored(response)
 
 
 def test_caching_below_cacheable_is_stored() -> None:
-    app = guarded(lambda app: caching(app, HOUR))
+    app = guarded(lambda app: add_cached_view(app, HOUR))
     assert ids(app) == set()
     for _ in range(2):
-        got = answer(app, "/me", headers={"X-User": "alice"})
-        assert got.get("Cache-Control") == "public, max-age=3600"
+        response = fetch(app, "/me", headers={"X-User": "alice"})
+        assert response.get("Cache-Control") == "public, max-age=3600"
 
 
-def test_caching_above_cacheable_does_not_replay_its_permission() -> None:
-    app = guarded(lambda app: caching(app, below=HOUR))
-    answer(app, "/me", headers={"X-User": "alice"})
-    assert_not_stored(answer(app, "/me", headers={"X-User": "bob"}))
+def test_caching_above_cacheable_does_not_replay_its_permit() -> None:
+    app = guarded(lambda app: add_cached_view(app, below=HOUR))
+    fetch(app, "/me", headers={"X-User": "alice"})
+    assert_not_stored(fetch(app, "/me", headers={"X-User": "bob"}))
 
 
-# Flask-Compress: rewrites the ETag, and answers 304 by a hook if told to
+# Flask-Compress rewrites the ETag, and sends a 304 by a hook if configured
 
 
 def compress(app: Flask, declare: t.Any = None) -> None:
@@ -392,40 +398,40 @@ GZIP = {"Accept-Encoding": "gzip"}
 HELD = {**GZIP, "If-None-Match": '"v1:gzip"'}
 
 
-def test_compress_304_does_not_get_out() -> None:
-    assert answer(unguarded(compress), headers=HELD).status == 304
-    got = answer(guarded(compress), headers=HELD)
-    assert got.get("Content-Encoding") == "gzip"
-    assert got.get("Vary") == "Accept-Encoding"
-    assert_not_stored(got)
+def test_compress_304_is_not_sent() -> None:
+    assert fetch(unguarded(compress), headers=HELD).status == 304
+    response = fetch(guarded(compress), headers=HELD)
+    assert response.get("Content-Encoding") == "gzip"
+    assert response.get("Vary") == "Accept-Encoding"
+    assert_not_stored(response)
 
 
-def test_compress_keeps_a_cacheable_answer_valid() -> None:
+def test_compress_keeps_a_cacheable_response_valid() -> None:
     app = guarded(functools.partial(compress, declare=HOUR))
-    got = answer(app, headers=GZIP)
-    assert got.get("Cache-Control") == "public, max-age=3600"
-    assert got.get("ETag") == '"v1:gzip"'
-    assert answer(app, headers=HELD).status == 304
+    response = fetch(app, headers=GZIP)
+    assert response.get("Cache-Control") == "public, max-age=3600"
+    assert response.get("ETag") == '"v1:gzip"'
+    assert fetch(app, headers=HELD).status == 304
 
 
-# Flask-CORS: its fields stay, on errors and preflights too
+# Flask-CORS keeps its fields, on errors and preflights too
 
 
 @pytest.mark.parametrize(
     ("path", "method"), [("/items", "GET"), ("/items", "OPTIONS"), ("/x", "GET")]
 )
-def test_cors_fields_stay_on_every_answer(path: str, method: str) -> None:
+def test_cors_fields_stay_on_every_response(path: str, method: str) -> None:
     def build(app: Flask) -> None:
         CORS(app, origins=["http://a.example", "http://b.example"], max_age=600)
         app.add_url_rule("/items", view_func=lambda: {}, endpoint="items")
 
     origin = {"Origin": "http://a.example", "Access-Control-Request-Method": "GET"}
-    got = assert_leaks_only_unguarded(build, path, method, headers=origin)
-    assert got.get("Access-Control-Allow-Origin") == "http://a.example"
-    assert got.get("Vary") == "Origin"
+    response = assert_leaks_only_unguarded(build, path, method, headers=origin)
+    assert response.get("Access-Control-Allow-Origin") == "http://a.example"
+    assert response.get("Vary") == "Origin"
 
 
-# Flask-Talisman: a permanent redirect is stored without any header asking for it
+# Flask-Talisman sends a permanent redirect, which is heuristically cacheable
 
 
 def test_talisman_permanent_redirect_is_no_store() -> None:
@@ -433,23 +439,23 @@ def test_talisman_permanent_redirect_is_no_store() -> None:
         Talisman(app, force_https_permanent=True)
         app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
 
-    got = assert_leaks_only_unguarded(build, "/")
-    assert got.status == 301
-    assert got.get("Location") == "https://localhost/"
+    response = assert_leaks_only_unguarded(build, "/")
+    assert response.status == 301
+    assert response.get("Location") == "https://localhost/"
 
 
-def test_talisman_fields_stay_and_a_cacheable_answer_is_stored() -> None:
+def test_talisman_fields_stay_and_a_cacheable_response_is_stored() -> None:
     def build(app: Flask) -> None:
         Talisman(app)
         app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
 
-    got = answer(guarded(build), base_url="https://localhost")
-    assert got.get("Cache-Control") == "public, max-age=3600"
-    assert got.get("Strict-Transport-Security") is not None
-    assert_not_stored(answer(guarded(build), "/x", base_url="https://localhost"))
+    response = fetch(guarded(build), base_url="https://localhost")
+    assert response.get("Cache-Control") == "public, max-age=3600"
+    assert response.get("Strict-Transport-Security") is not None
+    assert_not_stored(fetch(guarded(build), "/x", base_url="https://localhost"))
 
 
-# Flask-Login: answers for the endpoint of a cacheable view, with a 200 if it likes
+# Flask-Login responds in place of a cacheable view, with a 200 if configured
 
 
 class User(UserMixin):  # type: ignore[misc]
@@ -492,30 +498,30 @@ def test_login_refusal_for_a_cacheable_view_is_no_store(
     assert assert_leaks_only_unguarded(build, "/report").status == status
 
 
-# Flask-Login 0.6.3 asks for the time in a way that Python 3.12 advises against
+# Flask-Login 0.6.3 calls a function that is deprecated since Python 3.12
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
-def test_login_cookie_makes_no_answer_storable() -> None:
+def test_login_cookie_makes_no_response_storable() -> None:
     app = guarded(login)
-    got = answer(app, "/login")
-    assert got.body == b"welcome"
-    assert_not_stored(got)
-    cookies = [v.partition(";")[0] for n, v in got.headers if n == "Set-Cookie"]
+    response = fetch(app, "/login")
+    assert response.body == b"welcome"
+    assert_not_stored(response)
+    cookies = [v.partition(";")[0] for n, v in response.headers if n == "Set-Cookie"]
     assert len(cookies) == 2
-    # remembered, but without a session: this response brings a new one
+    # the remember cookie alone: this response sets a new session cookie
     remember = next(c for c in cookies if c.startswith("remember_token"))
-    for sent in "; ".join(cookies), remember:
-        got = answer(app, "/report", headers={"Cookie": sent})
-        assert got.body == b"report"
-        # who is logged in decides, so it varies by the cookie
-        assert_not_stored(got)
-        got = answer(app, "/own-report", headers={"Cookie": sent})
-        assert got.get("Cache-Control") == "private, max-age=3600"
+    for cookie in "; ".join(cookies), remember:
+        response = fetch(app, "/report", headers={"Cookie": cookie})
+        assert response.body == b"report"
+        # it depends on the user, so it varies by the cookie
+        assert_not_stored(response)
+        response = fetch(app, "/own-report", headers={"Cookie": cookie})
+        assert response.get("Cache-Control") == "private, max-age=3600"
 
 
-# Flask-Limiter: 429 for the endpoint of a cacheable view
+# Flask-Limiter sends a 429 in place of a cacheable view
 
 
-def limited(app: Flask, **options: t.Any) -> None:
+def add_limiter(app: Flask, **options: t.Any) -> None:
     Limiter(
         lambda: "all",
         app=app,
@@ -527,38 +533,38 @@ def limited(app: Flask, **options: t.Any) -> None:
     app.add_url_rule("/", view_func=HOUR(lambda: "x"), endpoint="index")
 
 
-def second(app: Flask) -> Answer:
-    assert answer(app).body == b"x"
-    return answer(app)
+def second(app: Flask) -> WireResponse:
+    assert fetch(app).body == b"x"
+    return fetch(app)
 
 
 def test_limiter_429_for_a_cacheable_view_is_no_store() -> None:
-    assert leaks(second(unguarded(limited)))
-    got = second(guarded(limited))
-    assert got.status == 429
-    assert got.get("Retry-After") is not None
-    assert_not_stored(got)
+    assert leaks(second(unguarded(add_limiter)))
+    response = second(guarded(add_limiter))
+    assert response.status == 429
+    assert response.get("Retry-After") is not None
+    assert_not_stored(response)
 
 
-def test_limiter_answer_of_its_own_is_no_store() -> None:
-    build = functools.partial(limited, on_breach=lambda _: Response("slow down"))
-    got = second(guarded(build))
-    assert (got.status, got.body) == (200, b"slow down")
-    assert_not_stored(got)
+def test_limiter_response_of_its_own_is_no_store() -> None:
+    build = functools.partial(add_limiter, on_breach=lambda _: Response("slow down"))
+    response = second(guarded(build))
+    assert (response.status, response.body) == (200, b"slow down")
+    assert_not_stored(response)
 
 
-def test_limiter_leaves_an_admitted_cacheable_answer_alone() -> None:
-    got = answer(guarded(limited))
-    assert got.get("Cache-Control") == "public, max-age=3600"
-    assert got.get("X-RateLimit-Remaining") == "0"
+def test_limiter_does_not_change_a_cacheable_response() -> None:
+    response = fetch(guarded(add_limiter))
+    assert response.get("Cache-Control") == "public, max-age=3600"
+    assert response.get("X-RateLimit-Remaining") == "0"
 
 
-# Flask-SocketIO: polling is answered beside Flask, in wsgi_app
+# Flask-SocketIO responds to polling outside Flask, in wsgi_app
 
 
-def poll(app: Flask, method: str = "GET", /, **options: t.Any) -> Answer:
+def poll(app: Flask, method: str = "GET", /, **options: t.Any) -> WireResponse:
     query = {"EIO": "4", "transport": "polling", **options.pop("query", {})}
-    return answer(app, "/socket.io/", method, query_string=query, **options)
+    return fetch(app, "/socket.io/", method, query_string=query, **options)
 
 
 def test_socketio_polling_is_no_store() -> None:
@@ -567,13 +573,13 @@ def test_socketio_polling_is_no_store() -> None:
 
     assert leaks(poll(unguarded(build)))
     app = guarded(build)
-    got = poll(app, headers=CONDITIONS)
-    assert_not_stored(got)
-    sid = re.findall(rb'"sid":"([^"]+)"', got.body)[0].decode()
+    response = poll(app, headers=CONDITIONS)
+    assert_not_stored(response)
+    sid = re.findall(rb'"sid":"([^"]+)"', response.body)[0].decode()
     for method, data in ("POST", "40"), ("GET", None):
-        got = poll(app, method, query={"sid": sid}, data=data)
-        assert got.status == 200
-        assert_not_stored(got)
+        response = poll(app, method, query={"sid": sid}, data=data)
+        assert response.status == 200
+        assert_not_stored(response)
 
 
 def test_socketio_websocket_closes_as_on_plain_flask(
@@ -586,15 +592,15 @@ def test_socketio_websocket_closes_as_on_plain_flask(
     path = "/socket.io/?EIO=4&transport=websocket"
     for app in unguarded(build), guarded(build):
         app.logger.disabled = False
-        with served(app, "werkzeug") as connection:
+        with serve(app, "werkzeug") as connection:
             assert talk(connection.port, path, SOCKETIO, closes=True) == b""
-            got = fetch(connection, "/x")
-        assert got.status == 404
-        assert leaks(got) != isinstance(app, NoCacheFlask)
+            response = receive(connection, "/x")
+        assert response.status == 404
+        assert leaks(response) != isinstance(app, NoCacheFlask)
         assert capfd.readouterr() == ("", "")
 
 
-# flask-sock: a view whose response may be none; test_sockets.py closes some
+# flask-sock has views without a response; test_sockets.py closes sockets
 
 
 def test_sock_is_declared_like_a_view() -> None:
@@ -610,18 +616,18 @@ def test_sock_is_declared_like_a_view() -> None:
     assert policies(app)["/api/echo"] == policies(app)["/echo"] == "no-store"
     assert ids(app) == {("NC001", "'undeclared'")}
     assert check_app(app) == []
-    # a request that asks for no WebSocket
+    # a request without an upgrade
     for path in "/api/echo", "/echo", "/other":
-        got = answer(app, path)
-        assert got.status == 400
-        assert_not_stored(got)
+        response = fetch(app, path)
+        assert response.status == 400
+        assert_not_stored(response)
 
 
-# sentry-sdk: patches Flask.__call__ of the class, once in a process
+# sentry-sdk patches Flask.__call__, once in a process
 
 
 class Recording(Transport):
-    """Keep the events that would be sent."""
+    """Record the events instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -632,7 +638,7 @@ class Recording(Transport):
 
 
 def observe(transport: Transport) -> t.Any:
-    """Switch Sentry on, without what reaches beyond Flask and runs in threads."""
+    """Start Sentry for Flask alone, and without threads."""
     return sentry_sdk.init(
         dsn="https://key@sentry.invalid/1",
         transport=transport,
@@ -665,7 +671,7 @@ def sentry(monkeypatch: pytest.MonkeyPatch, patched_call: t.Any) -> Iterator[Rec
 
 
 class Tagging(Flask):
-    """A Flask of another's, which names what it is in both entries."""
+    """A subclass of Flask from elsewhere, which sets a tag in both entry points."""
 
     def __call__(self, *args: t.Any) -> t.Any:
         sentry_sdk.set_tag("called", "yes")
@@ -680,8 +686,8 @@ class GuardedTagging(NoCacheFlask, Tagging):
     pass
 
 
-def reported(app: Flask, transport: Recording) -> list[t.Any]:
-    """Return what Sentry is told of some requests: name, status and tags of each."""
+def sentry_events(app: Flask, transport: Recording) -> list[t.Any]:
+    """Return the events of some requests in Sentry: name, status and tags of each."""
 
     @app.get("/a/<int:id>")
     def a(id: int) -> str:
@@ -704,10 +710,10 @@ def reported(app: Flask, transport: Recording) -> list[t.Any]:
         sentry_sdk.set_tag("kind", "stream")
         return Response(iter(["a", "b"]))
 
-    built(app, lambda app: None)
+    set_up(app, lambda app: None)
     transport.events.clear()
     statuses = [
-        answer(app, path).status
+        fetch(app, path).status
         for path in ("/a/1", "/b", "/fail", "/stream", "/x", "/b")
     ]
     assert statuses == [200, 200, 500, 200, 404, 200]
@@ -727,26 +733,26 @@ def reported(app: Flask, transport: Recording) -> list[t.Any]:
     ("plain", "guarded"),
     [(Flask, NoCacheFlask), (Tagging, GuardedTagging)],
 )
-def test_sentrysdk_is_told_the_same_as_by_plain_flask(
+def test_sentrysdk_gets_the_same_events_as_from_plain_flask(
     sentry: Recording, plain: type[Flask], guarded: type[NoCacheFlask]
 ) -> None:
-    expected = reported(plain(__name__), sentry)
-    named = [e[1] for e in expected if e[0] == "transaction"]
-    assert named == ["a", "b", "fail", "stream", "generic WSGI request", "b"]
-    # those of the view before are gone
+    expected = sentry_events(plain(__name__), sentry)
+    names = [e[1] for e in expected if e[0] == "transaction"]
+    assert names == ["a", "b", "fail", "stream", "generic WSGI request", "b"]
+    # the tags of the view before are gone
     theirs = {"called": "yes", "entered": "yes"} if plain is Tagging else None
     assert [e[-1] for e in expected if e[0] == "b"] == [theirs, theirs]
-    assert reported(guarded(__name__), sentry) == expected
+    assert sentry_events(guarded(__name__), sentry) == expected
 
 
 def test_sentrysdk_is_no_finding(sentry: Recording) -> None:
     app = guarded(lambda app: None)
     assert ids(app) == set()
-    assert_not_stored(answer(app, "/x"))
+    assert_not_stored(fetch(app, "/x"))
     assert [event["type"] for event in sentry.events] == ["transaction"]
 
 
-# WhiteNoise and SharedDataMiddleware: a lifetime for each file, beside Flask
+# WhiteNoise and SharedDataMiddleware send files with a lifetime, outside Flask
 
 
 def whitenoise(app: App, folder: Path) -> App:
@@ -765,14 +771,14 @@ def assert_files_are_no_store(wrap: Callable[[App, Path], App], folder: Path) ->
         app.wsgi_app = wrap(app.wsgi_app, folder)  # type: ignore[method-assign]
 
     modified = {"If-Modified-Since": CONDITIONS["If-Modified-Since"]}
-    control = answer(unguarded(build), "/a.txt")
+    control = fetch(unguarded(build), "/a.txt")
     assert control.get("Cache-Control") == "max-age=3600, public"
-    assert answer(unguarded(build), "/a.txt", headers=modified).status == 304
-    got = answer(guarded(build), "/a.txt", headers=modified)
-    assert (got.status, got.body) == (200, b"a")
-    assert_not_stored(got)
-    # around the app it is past the guard, which is what NC002 is for
-    assert leaks(answer(wrap(guarded(lambda app: None), folder), "/a.txt"))
+    assert fetch(unguarded(build), "/a.txt", headers=modified).status == 304
+    response = fetch(guarded(build), "/a.txt", headers=modified)
+    assert (response.status, response.body) == (200, b"a")
+    assert_not_stored(response)
+    # around the app it is outside the guard, which NC002 reports
+    assert leaks(fetch(wrap(guarded(lambda app: None), folder), "/a.txt"))
 
 
 def test_whitenoise_inside_the_guard_is_no_store(tmp_path: Path) -> None:
@@ -783,7 +789,7 @@ def test_shareddatamiddleware_inside_the_guard_is_no_store(tmp_path: Path) -> No
     assert_files_are_no_store(shared_data, tmp_path)
 
 
-# ProxyFix: three ways to put it, one of them past __call__
+# ProxyFix can be put in three places, one of which bypasses __call__
 
 
 def around_wsgi_app(app: Flask) -> App:
@@ -806,7 +812,7 @@ def test_proxyfix_wherever_it_stands_is_guarded(wrap: Callable[[Flask], App]) ->
 
     forwarded = {"X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"}
     options = {"headers": {**forwarded, **CONDITIONS}}
-    assert leaks(answer(wrap(unguarded(build)), "/folder", **options))
-    got = answer(wrap(guarded(build)), "/folder", **options)
-    assert got.get("Location") == "https://a.example/folder/"
-    assert_not_stored(got)
+    assert leaks(fetch(wrap(unguarded(build)), "/folder", **options))
+    response = fetch(wrap(guarded(build)), "/folder", **options)
+    assert response.get("Location") == "https://a.example/folder/"
+    assert_not_stored(response)

@@ -24,7 +24,7 @@ Measured = dict[str, t.Any]
 
 
 def install(name: str, folder: Path) -> Path:
-    """Install an application, whose requirements are not ours, and return its Python."""
+    """Install an application in an environment of its own, and return its Python."""
     flask = re.findall(r"(?m)^(flask==[\d.]+)", LOCKED)[0]
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     uv = [sys.executable, "-m", "uv", "--quiet", "--no-config"]
@@ -53,19 +53,19 @@ def measure(python: Path, name: str, kind: str, folder: Path) -> Measured:
 
 
 def row(name: str, plain: Measured, guarded: Measured, adopted: Measured) -> str:
-    """Return the line of docs/adopting.md that says what was measured."""
+    """Return the row of docs/adopting.md with the figures."""
     findings = [
         ", ".join(f"{n} × {id}" for id, n in sorted(measured["findings"].items()))
         for measured in (guarded, adopted)
     ]
-    stored = f"{plain['storable']} of {plain['answers']}"
-    cells = [name, RELEASES[name], str(plain["routes"]), stored, *findings]
+    share = f"{plain['storable']} of {plain['responses']}"
+    cells = [name, RELEASES[name], str(plain["routes"]), share, *findings]
     return f"| {' | '.join(cells)} |"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASES)
-def test_foreign_app_under_the_guard_answers_nothing_storable(
+def test_foreign_app_under_the_guard_sends_nothing_storable(
     name: str, tmp_path: Path
 ) -> None:
     python = install(name, tmp_path)
@@ -76,7 +76,7 @@ def test_foreign_app_under_the_guard_answers_nothing_storable(
         )
     assert plain["storable"] > 100
     for measured in mounted, guarded, adopted:
-        assert measured["answers"] >= plain["answers"]
+        assert measured["responses"] >= plain["responses"]
         assert measured["statuses"]["200"] > plain["statuses"]["200"] * 0.9
         assert measured["storable"] == 0
         assert measured["inexact"] == measured["wire"] == []

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema
 
 HOSTILE = "<img src=x onerror=alert(1)>|`*_[a](b)</script>&amp;\"'"
-FOUND = [
+FINDINGS = [
     finding("NC001", ("saved/pages.py", 7), "'pages.late'"),
     finding("NC007", ("a,b: 100%\r\n.py", 1), f"'{HOSTILE}'"),
 ]
@@ -69,10 +69,10 @@ def cells_of_markdown(text: str) -> list[str]:
     return cells
 
 
-def test_text_is_one_finding_and_its_hint_each() -> None:
-    assert formats.text(FOUND[:1]).splitlines() == [
+def test_text_has_each_finding_with_its_hint() -> None:
+    assert formats.text(FINDINGS[:1]).splitlines() == [
         "saved/pages.py:7: NC001 undeclared-route: 'pages.late' declares no cache policy.",
-        f"    hint: {FOUND[0].hint}",
+        f"    hint: {FINDINGS[0].hint}",
     ]
 
 
@@ -86,27 +86,27 @@ def test_table_aligns_its_columns() -> None:
     assert set(rule) == {"-", " "}
 
 
-@pytest.mark.parametrize("found", [FOUND, ROUTES, []])
-def test_json_holds_every_field(found: list[Finding] | list[Route]) -> None:
-    expected = json.loads(json.dumps([item._asdict() for item in found]))
-    assert json.loads(formats.as_json(found)) == expected
+@pytest.mark.parametrize("items", [FINDINGS, ROUTES, []])
+def test_json_holds_every_field(items: list[Finding] | list[Route]) -> None:
+    expected = json.loads(json.dumps([item._asdict() for item in items]))
+    assert json.loads(formats.as_json(items)) == expected
 
 
-@pytest.mark.parametrize("found", [FOUND, []])
-def test_sarif_follows_the_schema(found: list[Finding]) -> None:
-    log = json.loads(formats.sarif(found))
+@pytest.mark.parametrize("items", [FINDINGS, []])
+def test_sarif_follows_the_schema(items: list[Finding]) -> None:
+    log = json.loads(formats.sarif(items))
     StaticAnalysisResultsFormatSarifVersion210JsonSchema.model_validate(log)
 
 
-def test_sarif_schema_refuses_what_it_does_not_know() -> None:
-    log = json.loads(formats.sarif(FOUND))
+def test_sarif_schema_refuses_unknown_members() -> None:
+    log = json.loads(formats.sarif(FINDINGS))
     log["runs"][0]["results"][0]["line"] = 7
     with pytest.raises(ValidationError):
         StaticAnalysisResultsFormatSarifVersion210JsonSchema.model_validate(log)
 
 
-def test_sarif_lists_the_catalogue_and_points_into_it() -> None:
-    [run] = json.loads(formats.sarif(FOUND))["runs"]
+def test_sarif_lists_the_catalogue_and_refers_to_it() -> None:
+    [run] = json.loads(formats.sarif(FINDINGS))["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(CATALOGUE)
     for result in run["results"]:
@@ -114,8 +114,8 @@ def test_sarif_lists_the_catalogue_and_points_into_it() -> None:
 
 
 def test_sarif_places_are_uris_with_lines() -> None:
-    found = [*FOUND, finding("NC002", ("/srv/a b.py", 4), "'app'")]
-    [run] = json.loads(formats.sarif(found))["runs"]
+    items = [*FINDINGS, finding("NC002", ("/srv/a b.py", 4), "'app'")]
+    [run] = json.loads(formats.sarif(items))["runs"]
     places = [r["locations"][0]["physicalLocation"] for r in run["results"]]
     assert [place["artifactLocation"]["uri"] for place in places] == [
         "saved/pages.py",
@@ -125,22 +125,22 @@ def test_sarif_places_are_uris_with_lines() -> None:
     assert [place["region"]["startLine"] for place in places] == [7, 1, 4]
 
 
-def test_github_is_one_line_a_finding_with_its_delimiters_escaped() -> None:
-    first, second = formats.github(FOUND).splitlines()
+def test_github_has_one_line_a_finding_with_escaped_delimiters() -> None:
+    first, second = formats.github(FINDINGS).splitlines()
     assert first == (
         "::error file=saved/pages.py,line=7,title=NC001 undeclared-route"
-        f"::'pages.late' declares no cache policy.%0Ahint: {FOUND[0].hint}"
+        f"::'pages.late' declares no cache policy.%0Ahint: {FINDINGS[0].hint}"
     )
     assert second.startswith("::error file=a%2Cb%3A 100%25%0D%0A.py,line=1,title=")
 
 
-def test_markdown_of_findings_shows_them_as_they_are() -> None:
-    where, name, message, hint, *_ = cells_of_markdown(formats.audit_markdown(FOUND))
+def test_markdown_of_findings_has_every_field() -> None:
+    where, name, message, hint, *_ = cells_of_markdown(formats.audit_markdown(FINDINGS))
     assert (where, name) == ("saved/pages.py:7", "NC001 undeclared-route")
-    assert (message, hint) == (FOUND[0].message, FOUND[0].hint)
+    assert (message, hint) == (FINDINGS[0].message, FINDINGS[0].hint)
 
 
-def test_markdown_of_routes_shows_hostile_text_as_text() -> None:
+def test_markdown_of_routes_escapes_hostile_text() -> None:
     cells = cells_of_markdown(formats.routes_markdown(ROUTES))
     assert cells[5:] == [
         f"/{HOSTILE}",
@@ -151,7 +151,7 @@ def test_markdown_of_routes_shows_hostile_text_as_text() -> None:
     ]
 
 
-def test_markdown_says_that_there_are_no_findings() -> None:
+def test_markdown_without_findings_is_the_sentence() -> None:
     assert formats.audit_markdown([]) == "No findings."
 
 
@@ -159,10 +159,13 @@ def test_markdown_says_that_there_are_no_findings() -> None:
     ("page", "cells"),
     [
         (formats.routes_html(ROUTES, HOSTILE), [f"/{HOSTILE}", HOSTILE]),
-        (formats.audit_html(FOUND, HOSTILE), [FOUND[1].message, FOUND[0].hint]),
+        (
+            formats.audit_html(FINDINGS, HOSTILE),
+            [FINDINGS[1].message, FINDINGS[0].hint],
+        ),
     ],
 )
-def test_html_shows_hostile_text_as_text(page: str, cells: list[str]) -> None:
+def test_html_escapes_hostile_text(page: str, cells: list[str]) -> None:
     parsed = Page(page)
     assert "img" not in parsed.tags
     assert "onerror" not in parsed.attributes
@@ -171,21 +174,23 @@ def test_html_shows_hostile_text_as_text(page: str, cells: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [formats.routes_html(ROUTES, "shop"), formats.audit_html(FOUND, "shop")]
+    "page", [formats.routes_html(ROUTES, "shop"), formats.audit_html(FINDINGS, "shop")]
 )
-def test_html_loads_nothing(page: str) -> None:
+def test_html_loads_no_resources(page: str) -> None:
     assert not re.search(r"(src|href)=[^x]|url\(|@import|https?:", page)
 
 
-def test_html_counts_what_its_buttons_filter() -> None:
+def test_html_buttons_have_counts() -> None:
     page = formats.routes_html(ROUTES, "shop")
     assert 'value="no-store" class="good">no-store (1)<' in page
     assert 'value="public, max-age=60" class="open">public, max-age=60 (1)<' in page
-    assert 'value="NC001" class="bad">NC001 (1)<' in formats.audit_html(FOUND, "shop")
+    assert 'value="NC001" class="bad">NC001 (1)<' in formats.audit_html(
+        FINDINGS, "shop"
+    )
 
 
 def test_html_has_a_title_with_app_date_and_version() -> None:
-    page = formats.audit_html(FOUND, "shop")
+    page = formats.audit_html(FINDINGS, "shop")
     when = f"{date.today().isoformat()}, nocache {VERSION}"
     assert f"<title>Cache audit of shop, {when}</title>" in page
     assert "<h1>Cache audit of shop</h1>" in page
@@ -206,14 +211,14 @@ def test_html_without_rows_is_the_sentence(page: str, sentence: str) -> None:
 
 
 def test_html_has_landmarks_and_pressed_buttons() -> None:
-    page = formats.audit_html(FOUND, "shop")
+    page = formats.audit_html(FINDINGS, "shop")
     parsed = Page(page)
     assert parsed.tags.count("main") == parsed.tags.count("h1") == 1
     assert page.count("<button") == page.count('aria-pressed="false"') == 2
 
 
 def test_html_never_breaks_a_file_from_its_line() -> None:
-    found = [finding("NC001", ("saved/a-b/pages.py", 49), "'x'")]
+    items = [finding("NC001", ("saved/a-b/pages.py", 49), "'x'")]
     place = 'saved/<wbr>a-b/<wbr><span class="file">pages.py:49</span>'
-    assert f"<td>{place}</td>" in formats.audit_html(found, "shop")
-    assert ".file { white-space: nowrap }" in formats.audit_html(found, "shop")
+    assert f"<td>{place}</td>" in formats.audit_html(items, "shop")
+    assert ".file { white-space: nowrap }" in formats.audit_html(items, "shop")

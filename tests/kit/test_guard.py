@@ -30,21 +30,21 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 
-from .wsgi import Answer
-from .wsgi import answer
 from .wsgi import assert_not_stored
+from .wsgi import call_wsgi
 from .wsgi import CONDITIONS
 from .wsgi import environ_of
-from .wsgi import exchange
 from .wsgi import fetch
-from .wsgi import guarded
+from .wsgi import guarded_app
 from .wsgi import NO_STORE
 from .wsgi import put_inside
-from .wsgi import served
+from .wsgi import receive
+from .wsgi import serve
+from .wsgi import WireResponse
 
 Case = Callable[[NoCacheFlask], tuple[dict[str, t.Any], int]]
 CASES: list[Case] = []
-INSIDE: list[Case] = []  # what is assigned to wsgi_app is outside of itself
+INSIDE: list[Case] = []  # they assign wsgi_app, so they are outside the inner callable
 
 HOSTILE = [
     ("Cache-Control", "public, max-age=31536000, immutable"),
@@ -69,17 +69,17 @@ HOSTILE = [
 
 @pytest.fixture
 def app(tmp_path: Path) -> NoCacheFlask:
-    return guarded(tmp_path)
+    return guarded_app(tmp_path)
 
 
 def case(build: Case) -> Case:
-    """List what makes an app answer by one exit; it returns the request and status."""
+    """Register an exit of an app: a function that returns a request and its status."""
     CASES.append(build)
     return build
 
 
 def inside(build: Case) -> Case:
-    """List what makes a middleware inside the guard answer."""
+    """Register an exit of middleware inside the guard."""
     INSIDE.append(build)
     return build
 
@@ -88,8 +88,8 @@ def to(path: str = "/", method: str = "GET", **options: t.Any) -> dict[str, t.An
     return {"path": path, "method": method, **options}
 
 
-def ask(app: t.Any, path: str, method: str, **options: t.Any) -> Answer:
-    return answer(app, path, method, **options)
+def send_request(app: t.Any, path: str, method: str, **options: t.Any) -> WireResponse:
+    return fetch(app, path, method, **options)
 
 
 def reply(*headers: tuple[str, str], status: int = 200) -> Response:
@@ -284,7 +284,7 @@ def exception_with_a_response(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]
 
 
 @case
-def before_request_answers(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
+def before_request_responds(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     app.get("/")(lambda: "x")
     app.before_request(lambda: reply(*HOSTILE))
     return to(), 200
@@ -382,7 +382,7 @@ def after_request_fails(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 def after_request_fails_behind_a_patched_handler(
     app: NoCacheFlask,
 ) -> tuple[dict[str, t.Any], int]:
-    # what Flask-RESTful and Flask-RESTX do to the app
+    # Flask-RESTful and Flask-RESTX do this to the app
     app.handle_exception = lambda e: reply(*HOSTILE, status=501)  # type: ignore[method-assign]
     app.get("/")(lambda: "x")
     app.after_request(fail)
@@ -471,7 +471,9 @@ def after_request_writes_headers(app: NoCacheFlask) -> tuple[dict[str, t.Any], i
 
 
 @case
-def after_request_answers_anew(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
+def after_request_replaces_the_response(
+    app: NoCacheFlask,
+) -> tuple[dict[str, t.Any], int]:
     app.get("/")(lambda: "x")
     app.after_request(lambda response: reply(*HOSTILE))
     return to(), 200
@@ -589,7 +591,7 @@ def file_in_part(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
 
 @case
 def file_part_if_unchanged(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
-    # the copy that the client wants completed may be another user's
+    # the client's part of the file may be another user's
     app.get("/")(lambda: send_file("static/page.css", etag="1"))
     return to(headers={"Range": "bytes=0-3", "If-Range": '"1"'}), 206
 
@@ -735,13 +737,13 @@ def middleware_makes_up_a_condition(
 
 
 @inside
-def middleware_answers_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
+def middleware_makes_a_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     put_inside(app, raw(status="304 NOT MODIFIED"))
     return to(), 500
 
 
 @case
-def view_answers_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
+def view_makes_a_304(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     app.get("/")(lambda: ("", 304))
     return to(), 500
 
@@ -766,12 +768,12 @@ def view_that_is_a_wsgi_app(app: NoCacheFlask) -> tuple[dict[str, t.Any], int]:
     return to(), 200
 
 
-def started(status: str, headers: t.Any, exc_info: t.Any = None, /) -> t.Any:
-    """Take an answer as a server does that sends nothing yet."""
+def ignore_start(status: str, headers: t.Any, exc_info: t.Any = None, /) -> t.Any:
+    """Act as the start_response of a server that sends nothing yet."""
 
 
 def raw(*headers: t.Any, status: str = "200 OK") -> t.Any:
-    """Return a WSGI app that knows nothing of the guard."""
+    """Return a plain WSGI app."""
 
     def application(environ: t.Any, start_response: t.Any) -> list[bytes]:
         start_response(status, list(headers))
@@ -780,47 +782,47 @@ def raw(*headers: t.Any, status: str = "200 OK") -> t.Any:
     return application
 
 
-def named(cases: list[Case]) -> pytest.MarkDecorator:
+def parametrize(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("build", cases, ids=lambda build: build.__name__)
 
 
 @pytest.mark.parametrize("conditions", [{}, CONDITIONS], ids=["fresh", "conditional"])
-@named(CASES + INSIDE)
-def test_no_exit_lets_a_storable_answer_out(
+@parametrize(CASES + INSIDE)
+def test_no_exit_sends_a_storable_response(
     app: NoCacheFlask, build: Case, conditions: dict[str, str]
 ) -> None:
-    asked, status = build(app)
-    asked["headers"] = conditions | asked.get("headers", {})
+    arguments, status = build(app)
+    arguments["headers"] = conditions | arguments.get("headers", {})
 
-    got = ask(app, **asked)
+    response = send_request(app, **arguments)
 
-    assert got.status == status
-    assert_not_stored(got)
-    assert b"hidden" not in got.body
+    assert response.status == status
+    assert_not_stored(response)
+    assert b"hidden" not in response.body
 
 
-@named(CASES)
-def test_no_exit_of_the_inner_callable_lets_a_storable_answer_out(
+@parametrize(CASES)
+def test_no_exit_of_the_inner_callable_sends_a_storable_response(
     app: NoCacheFlask, build: Case
 ) -> None:
-    asked, status = build(app)
+    arguments, status = build(app)
 
-    got = ask(ProxyFix(app.wsgi_app), **asked)
+    response = send_request(ProxyFix(app.wsgi_app), **arguments)
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
-@named(CASES + INSIDE)
-def test_cdn_headers_go_with_every_exit(app: NoCacheFlask, build: Case) -> None:
+@parametrize(CASES + INSIDE)
+def test_cdn_fields_are_sent_by_every_exit(app: NoCacheFlask, build: Case) -> None:
     app.config["NOCACHE_CDN_HEADERS"] = True
-    asked, status = build(app)
+    arguments, status = build(app)
 
-    got = ask(app, **asked)
+    response = send_request(app, **arguments)
 
-    assert got.status == status
+    assert response.status == status
     cdn = {("CDN-Cache-Control", "no-store"), ("Surrogate-Control", "no-store")}
-    assert_not_stored(got, beside=[*cdn, ("X-Accel-Expires", "0")])
+    assert_not_stored(response, beside=[*cdn, ("X-Accel-Expires", "0")])
 
 
 # through real servers
@@ -832,11 +834,11 @@ def test_server_sends_the_headers(app: NoCacheFlask, server: str, prepare: str) 
     api(app)
     entry = app if prepare == "app" else ProxyFix(app.wsgi_app)
 
-    with served(entry, server) as connection:
+    with serve(entry, server) as connection:
         for path, status in [("/api/items", 200), ("/api/nowhere", 404)]:
-            got = fetch(connection, path)
-            assert got.status == status
-            assert_not_stored(got)
+            response = receive(connection, path)
+            assert response.status == status
+            assert_not_stored(response)
 
 
 @pytest.mark.parametrize("server", ["wsgiref", "werkzeug"])
@@ -849,24 +851,24 @@ def test_server_sends_the_headers(app: NoCacheFlask, server: str, prepare: str) 
         middleware_fails_late,
         middleware_starts_twice,
         middleware_writes,
-        view_answers_304,
+        view_makes_a_304,
     ],
     ids=lambda build: build.__name__,
 )
-def test_failure_is_answered_through_a_server(
+def test_failure_is_a_response_through_a_server(
     app: NoCacheFlask, build: Case, server: str
 ) -> None:
-    asked, status = build(app)
+    arguments, status = build(app)
 
-    with served(app, server) as connection:
-        got = fetch(connection, asked["path"], asked["method"])
+    with serve(app, server) as connection:
+        response = receive(connection, arguments["path"], arguments["method"])
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
 @pytest.mark.parametrize("server", ["wsgiref", "werkzeug"])
-def test_failure_after_the_first_byte_breaks_the_answer_off(
+def test_failure_after_the_first_byte_aborts_the_response(
     app: NoCacheFlask, server: str
 ) -> None:
     def chunks() -> Iterator[bytes]:
@@ -875,10 +877,10 @@ def test_failure_after_the_first_byte_breaks_the_answer_off(
 
     app.get("/")(lambda: Response(chunks(), headers={"Content-Length": "2"}))
 
-    with served(app, server) as connection:
+    with serve(app, server) as connection:
         connection.request("GET", "/")
         response = connection.getresponse()
-        assert_not_stored(Answer(response.status, response.getheaders(), b""))
+        assert_not_stored(WireResponse(response.status, response.getheaders(), b""))
         with pytest.raises(IncompleteRead):
             response.read()
 
@@ -893,35 +895,35 @@ def test_failure_after_the_first_byte_breaks_the_answer_off(
     ],
     ids=lambda build: build.__name__,
 )
-def test_server_hears_of_one_answer_alone(app: NoCacheFlask, build: Case) -> None:
-    # gunicorn would send the fields of the first beside those of the second
+def test_server_gets_one_response(app: NoCacheFlask, build: Case) -> None:
+    # gunicorn would send the fields of both
     _, status = build(app)
-    seen: list[t.Any] = []
+    calls: list[t.Any] = []
 
     def start_response(*args: t.Any) -> t.Any:
-        seen.append(args)
+        calls.append(args)
 
     list(app(environ_of(), start_response))
 
-    [(line, _)] = seen
+    [(line, _)] = calls
     assert line[:3] == str(status)
 
 
-def test_answer_that_the_server_refuses_is_replaced(app: NoCacheFlask) -> None:
-    # by exc_info a server that has sent the headers knows that it is too late
+def test_response_that_the_server_refuses_is_replaced(app: NoCacheFlask) -> None:
+    # exc_info tells a server that sent the headers that it is too late, PEP 3333
     app.get("/")(lambda: reply(("X-Name", "\u2192")))
-    seen: list[t.Any] = []
+    calls: list[t.Any] = []
 
     def start_response(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
-        seen.append((status[:3], exc_info and exc_info[0]))
+        calls.append((status[:3], exc_info and exc_info[0]))
         str(headers).encode("latin-1")
 
     list(app(environ_of(), start_response))
 
-    assert seen == [("200", None), ("500", UnicodeEncodeError)]
+    assert calls == [("200", None), ("500", UnicodeEncodeError)]
 
 
-def test_answer_cannot_be_replaced_once_it_has_begun(app: NoCacheFlask) -> None:
+def test_response_cannot_be_replaced_after_its_first_byte(app: NoCacheFlask) -> None:
     def middleware(environ: t.Any, start_response: t.Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"x"
@@ -933,11 +935,11 @@ def test_answer_cannot_be_replaced_once_it_has_begun(app: NoCacheFlask) -> None:
     put_inside(app, middleware)
 
     with pytest.raises(LookupError):
-        answer(app)
+        fetch(app)
 
 
 @pytest.mark.parametrize("late", ["start", "write"])
-def test_app_that_breaks_wsgi_in_its_body_is_told(app: NoCacheFlask, late: str) -> None:
+def test_app_that_breaks_wsgi_in_its_body_raises(app: NoCacheFlask, late: str) -> None:
     def middleware(environ: t.Any, start_response: t.Any) -> Iterator[bytes]:
         write = start_response("200 OK", [])
         yield b"x"
@@ -946,10 +948,10 @@ def test_app_that_breaks_wsgi_in_its_body_is_told(app: NoCacheFlask, late: str) 
     put_inside(app, middleware)
 
     with pytest.raises(AssertionError, match="sent|write"):
-        answer(app)
+        fetch(app)
 
 
-def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
+def test_failure_after_write_reaches_the_server(app: NoCacheFlask) -> None:
     def middleware(environ: t.Any, start_response: t.Any) -> t.NoReturn:
         start_response("200 OK", [])(b"x")
         fail()
@@ -957,14 +959,14 @@ def test_failure_after_written_bytes_is_the_servers(app: NoCacheFlask) -> None:
     put_inside(app, middleware)
 
     with pytest.raises(LookupError):
-        answer(app)
+        fetch(app)
 
 
-def test_body_is_closed_where_written_bytes_have_left(app: NoCacheFlask) -> None:
-    closed: list[str] = []
+def test_body_is_closed_after_write(app: NoCacheFlask) -> None:
+    closings: list[str] = []
 
     class Body:
-        close = staticmethod(lambda: closed.append("x"))
+        close = staticmethod(lambda: closings.append("x"))
         __iter__ = fail
 
     def middleware(environ: t.Any, start_response: t.Any) -> Body:
@@ -974,95 +976,95 @@ def test_body_is_closed_where_written_bytes_have_left(app: NoCacheFlask) -> None
     put_inside(app, middleware)
 
     with pytest.raises(LookupError):
-        answer(app)
-    assert closed == ["x"]
+        fetch(app)
+    assert closings == ["x"]
 
 
-def test_app_that_never_answers_is_told(
+def test_app_that_never_calls_start_response_is_logged(
     app: NoCacheFlask, caplog: pytest.LogCaptureFixture
 ) -> None:
     middleware_starts_never(app)
 
-    answer(app)
+    fetch(app)
 
     assert "start_response was not called" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/static/page.css", "/file"])
-def test_file_is_left_to_the_servers_wrapper(app: NoCacheFlask, path: str) -> None:
+def test_file_reaches_the_wrapper_of_the_server(app: NoCacheFlask, path: str) -> None:
     app.get("/file")(lambda: send_file("static/page.css"))
     environ = environ_of(path) | {"wsgi.file_wrapper": FileWrapper}
 
-    body = app(environ, started)
+    body = app(environ, ignore_start)
 
     assert type(body) is FileWrapper
     body.close()
-    got = exchange(app, environ_of(path) | {"wsgi.file_wrapper": FileWrapper})
-    assert got.body == b"p { color: red }"
+    response = call_wsgi(app, environ_of(path) | {"wsgi.file_wrapper": FileWrapper})
+    assert response.body == b"p { color: red }"
     if path == "/file":
-        assert_not_stored(got)
+        assert_not_stored(response)
 
 
 def test_body_is_closed_once(app: NoCacheFlask) -> None:
-    closed: list[str] = []
+    closings: list[str] = []
 
     def view() -> Response:
         response = Response(iter(["x", "y"]))
-        response.call_on_close(lambda: closed.append("x"))
+        response.call_on_close(lambda: closings.append("x"))
         return response
 
     app.get("/")(view)
 
-    assert answer(app).body == b"xy"
-    assert closed == ["x"]
+    assert fetch(app).body == b"xy"
+    assert closings == ["x"]
 
 
 @pytest.mark.parametrize("propagate", [False, True])
 def test_body_is_closed_after_a_failure(app: NoCacheFlask, propagate: bool) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = propagate
-    closed: list[str] = []
+    closings: list[str] = []
 
     def view() -> Response:
         response = Response(str(1 // n) for n in (0,))
-        response.call_on_close(lambda: closed.append("x"))
+        response.call_on_close(lambda: closings.append("x"))
         return response
 
     app.get("/")(view)
 
     if propagate:
         with pytest.raises(ZeroDivisionError):
-            answer(app)
+            fetch(app)
     else:
-        assert answer(app).status == 500
-    assert closed == ["x"]
+        assert fetch(app).status == 500
+    assert closings == ["x"]
 
 
 def test_stream_is_not_read_ahead(app: NoCacheFlask) -> None:
-    made: list[int] = []
+    numbers: list[int] = []
 
     def chunks() -> Iterator[bytes]:
         for n in range(3):
-            made.append(n)
+            numbers.append(n)
             yield b"x"
 
     app.get("/")(lambda: Response(chunks()))
 
-    body = iter(app(environ_of(), started))
+    body = iter(app(environ_of(), ignore_start))
 
-    assert (next(body), made) == (b"x", [0])
+    assert (next(body), numbers) == (b"x", [0])
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
 @pytest.mark.parametrize(
     "build", [api_route, unhandled, not_found, generator_fails_before_the_first_chunk]
 )
-def test_guard_keeps_to_wsgi(app: NoCacheFlask, build: Case, method: str) -> None:
-    asked, _ = build(app)
-    environ = environ_of(asked["path"], method) | {"QUERY_STRING": ""}
+def test_guard_obeys_wsgi(app: NoCacheFlask, build: Case, method: str) -> None:
+    arguments, _ = build(app)
+    environ = environ_of(arguments["path"], method) | {"QUERY_STRING": ""}
 
-    got = exchange(validator(app), environ)
+    response = call_wsgi(validator(app), environ)
 
-    assert_not_stored(got)
+    assert_not_stored(response)
 
 
 # modes
@@ -1079,8 +1081,8 @@ def test_guard_keeps_to_wsgi(app: NoCacheFlask, build: Case, method: str) -> Non
         ({"TESTING": True, "PROPAGATE_EXCEPTIONS": False}, False),
     ],
 )
-@pytest.mark.parametrize("build", [middleware_fails, unhandled, view_answers_304])
-def test_exception_leaves_where_flask_lets_it(
+@pytest.mark.parametrize("build", [middleware_fails, unhandled, view_makes_a_304])
+def test_exception_propagates_as_in_flask(
     app: NoCacheFlask, mode: dict[str, bool], raises: bool, build: Case
 ) -> None:
     app.config.update({"PROPAGATE_EXCEPTIONS": None} | mode)
@@ -1088,9 +1090,9 @@ def test_exception_leaves_where_flask_lets_it(
 
     if raises:
         with pytest.raises((LookupError, RuntimeError)):
-            answer(app)
+            fetch(app)
     else:
-        assert_not_stored(answer(app))
+        assert_not_stored(fetch(app))
 
 
 @pytest.mark.parametrize("mode", ["DEBUG", "TESTING", "PROPAGATE_EXCEPTIONS"])
@@ -1099,12 +1101,12 @@ def test_exception_leaves_where_flask_lets_it(
 )
 def test_no_mode_turns_the_guard_off(app: NoCacheFlask, mode: str, build: Case) -> None:
     app.config[mode] = True
-    asked, status = build(app)
+    arguments, status = build(app)
 
-    got = ask(app, **asked)
+    response = send_request(app, **arguments)
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
 def test_failure_is_logged_with_its_cause(
@@ -1112,32 +1114,32 @@ def test_failure_is_logged_with_its_cause(
 ) -> None:
     middleware_fails(app)
 
-    got = answer(app, "/a/b", "POST")
+    response = fetch(app, "/a/b", "POST")
 
-    assert got.body == b"Internal Server Error\n"
-    assert got.get("Content-Type") == "text/plain; charset=utf-8"
-    assert got.get("Content-Length") == "22"
+    assert response.body == b"Internal Server Error\n"
+    assert response.get("Content-Type") == "text/plain; charset=utf-8"
+    assert response.get("Content-Length") == "22"
     [record] = caplog.records
     assert record.getMessage() == "Exception on /a/b [POST]"
     assert record.exc_info is not None
     assert record.exc_info[0] is LookupError
 
 
-def test_304_of_a_view_is_logged_with_the_request(
+def test_304_of_a_view_is_logged_with_its_request(
     app: NoCacheFlask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    view_answers_304(app)
+    view_makes_a_304(app)
 
-    answer(app)
+    fetch(app)
 
     assert "Exception on / [GET]" in caplog.text
     assert "The view made a 304, but the request had no condition" in caplog.text
 
 
-def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
+def test_failure_of_head_has_no_body(app: NoCacheFlask) -> None:
     middleware_fails(app)
 
-    assert answer(app, "/", "HEAD").body == b""
+    assert fetch(app, "/", "HEAD").body == b""
 
 
 # the request
@@ -1145,7 +1147,7 @@ def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
-    "sent",
+    "headers",
     [
         {"If-None-Match": "*"},
         {"If-Modified-Since": CONDITIONS["If-Modified-Since"]},
@@ -1154,100 +1156,102 @@ def test_failure_answers_head_without_a_body(app: NoCacheFlask) -> None:
     ids="+".join,
 )
 def test_conditions_never_reach_the_app(
-    app: NoCacheFlask, sent: dict[str, str], method: str
+    app: NoCacheFlask, headers: dict[str, str], method: str
 ) -> None:
-    seen: list[str] = []
+    names: list[str] = []
 
     def middleware(environ: t.Any, start_response: t.Any) -> t.Any:
-        seen.extend(name for name in environ if "IF_" in name or "RANGE" in name)
+        names.extend(name for name in environ if "IF_" in name or "RANGE" in name)
         return inner(environ, start_response)
 
     inner = app.wsgi_app
     put_inside(app, middleware)
 
-    answer(app, "/", method, headers=sent | {"If-Match": "*"})
+    fetch(app, "/", method, headers=headers | {"If-Match": "*"})
 
-    assert seen == ["HTTP_IF_MATCH"]
+    assert names == ["HTTP_IF_MATCH"]
 
 
 def test_preconditions_and_ranges_reach_the_app(app: NoCacheFlask) -> None:
-    sent = {"If-Match": '"1"', "Range": "bytes=0-1", "If-Range": '"1"'}
-    sent["If-Unmodified-Since"] = CONDITIONS["If-Modified-Since"]
-    app.get("/")(lambda: [request.headers[name] for name in sent])
+    headers = {"If-Match": '"1"', "Range": "bytes=0-1", "If-Range": '"1"'}
+    headers["If-Unmodified-Since"] = CONDITIONS["If-Modified-Since"]
+    app.get("/")(lambda: [request.headers[name] for name in headers])
 
-    got = answer(app, headers=sent)
+    response = fetch(app, headers=headers)
 
-    assert got.status == 200
-    assert b"bytes=0-1" in got.body
+    assert response.status == 200
+    assert b"bytes=0-1" in response.body
 
 
 @pytest.mark.parametrize(
-    "stamp", ["", "0", "0123456789abcdef", "None"], ids=lambda stamp: stamp or "empty"
+    "permit",
+    ["", "0", "0123456789abcdef", "None"],
+    ids=lambda permit: permit or "empty",
 )
-def test_client_cannot_stamp_an_answer(app: NoCacheFlask, stamp: str) -> None:
+def test_client_cannot_forge_a_permit(app: NoCacheFlask, permit: str) -> None:
     app.get("/")(lambda: reply(*request.args.items()))
 
-    got = answer(app, query_string={"Nocache-Permit": stamp})
+    response = fetch(app, query_string={"Nocache-Permit": permit})
 
-    assert_not_stored(got)
+    assert_not_stored(response)
 
 
-def test_stamp_never_leaves_the_app(app: NoCacheFlask) -> None:
-    stamps: list[str] = []
+def test_permit_never_leaves_the_app(app: NoCacheFlask) -> None:
+    permits: list[str] = []
 
     @app.after_request
     def look(response: Response) -> Response:
-        stamps.append(response.headers["Nocache-Permit"])
+        permits.append(response.headers["Nocache-Permit"])
         return response
 
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
 
-    got = [answer(app), answer(app)]
+    responses = [fetch(app), fetch(app)]
 
-    assert len(set(stamps)) == 2
-    assert not any(stamp in str(a.headers) for a in got for stamp in stamps)
+    assert len(set(permits)) == 2
+    assert not any(permit in str(r.headers) for r in responses for permit in permits)
 
 
-def test_stamp_of_another_request_opens_nothing(app: NoCacheFlask) -> None:
-    stamps: list[str] = []
+def test_permit_of_another_request_has_no_effect(app: NoCacheFlask) -> None:
+    permits: list[str] = []
 
     @app.after_request
     def replay(response: Response) -> Response:
-        stamps.append(response.headers["Nocache-Permit"])
-        return reply(("Nocache-Permit", stamps[0]))
+        permits.append(response.headers["Nocache-Permit"])
+        return reply(("Nocache-Permit", permits[0]))
 
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: "x"))
-    answer(app)
+    fetch(app)
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
 
 
-# apps beside and inside each other
+# several apps
 
 
 def test_guarded_app_is_guarded_inside_a_plain_one(app: NoCacheFlask) -> None:
     plain = Flask("plain")
     put_inside(plain, DispatcherMiddleware(plain.wsgi_app, {"/in": app.wsgi_app}))
 
-    got = answer(plain, "/in/nowhere")
+    response = fetch(plain, "/in/nowhere")
 
-    assert got.status == 404
-    assert_not_stored(got)
+    assert response.status == 404
+    assert_not_stored(response)
 
 
-def test_two_apps_do_not_mix_their_answers(app: NoCacheFlask) -> None:
+def test_two_apps_do_not_mix_their_responses(app: NoCacheFlask) -> None:
     other = NoCacheFlask("other")
     other.get("/")(cacheable(max_age=60, public=True, reason="x")(lambda: "x"))
-    app.get("/")(lambda: answer(other).get("Cache-Control") or "")
+    app.get("/")(lambda: fetch(other).get("Cache-Control") or "")
 
-    got = answer(app)
+    response = fetch(app)
 
-    assert got.body == b"public, max-age=60"
-    assert_not_stored(got)
+    assert response.body == b"public, max-age=60"
+    assert_not_stored(response)
 
 
-def test_guard_keeps_what_is_not_for_caches(app: NoCacheFlask) -> None:
-    kept = [
+def test_guard_keeps_other_fields(app: NoCacheFlask) -> None:
+    fields = [
         ("Content-Type", "text/plain"),
         ("Set-Cookie", "a=1"),
         ("Set-Cookie", "b=2"),
@@ -1255,12 +1259,12 @@ def test_guard_keeps_what_is_not_for_caches(app: NoCacheFlask) -> None:
         ("Clear-Site-Data", '"cache"'),
         ("Content-Length", "1"),
     ]
-    put_inside(app, raw(*kept))
+    put_inside(app, raw(*fields))
 
-    assert answer(app).headers == [*kept, *NO_STORE]
+    assert fetch(app).headers == [*fields, *NO_STORE]
 
 
-def test_guard_writes_no_list_that_the_app_holds(app: NoCacheFlask) -> None:
+def test_guard_does_not_change_the_list_of_the_app(app: NoCacheFlask) -> None:
     headers = [*HOSTILE]
 
     def middleware(environ: t.Any, start_response: t.Any) -> list[bytes]:
@@ -1270,19 +1274,19 @@ def test_guard_writes_no_list_that_the_app_holds(app: NoCacheFlask) -> None:
 
     put_inside(app, middleware)
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
     assert headers == [*HOSTILE, ("Cache-Control", "public")]
 
 
-def test_threads_answer_each_their_own_request(app: NoCacheFlask) -> None:
-    opened = cacheable(max_age=60, reason="x")(lambda n: n)
-    app.add_url_rule("/open/<n>", "open", opened)
+def test_threads_do_not_mix_their_responses(app: NoCacheFlask) -> None:
+    view = cacheable(max_age=60, reason="x")(lambda n: n)
+    app.add_url_rule("/open/<n>", "open", view)
     app.add_url_rule("/closed/<n>", "closed", lambda n: n)
 
     def check(n: int) -> None:
-        stored, other = answer(app, f"/open/{n}"), answer(app, f"/closed/{n}")
-        assert stored.get("Cache-Control") == "private, max-age=60"
-        assert stored.body == other.body == str(n).encode()
+        first, other = fetch(app, f"/open/{n}"), fetch(app, f"/closed/{n}")
+        assert first.get("Cache-Control") == "private, max-age=60"
+        assert first.body == other.body == str(n).encode()
         assert_not_stored(other)
 
     with ThreadPoolExecutor(8) as pool:
@@ -1293,18 +1297,18 @@ def test_threads_answer_each_their_own_request(app: NoCacheFlask) -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "error-handler", "after-request"])
-def test_empty_stamp_opens_nothing(app: NoCacheFlask, how: str) -> None:
+def test_empty_permit_has_no_effect(app: NoCacheFlask, how: str) -> None:
     def view() -> t.NoReturn:
-        abort(stamped if how == "abort" else 404)
+        abort(forgery if how == "abort" else 404)
 
-    stamped = reply(("Nocache-Permit", ""))
+    forgery = reply(("Nocache-Permit", ""))
     if how == "error-handler":
-        app.register_error_handler(404, lambda e: stamped)
+        app.register_error_handler(404, lambda e: forgery)
     if how == "after-request":
-        app.after_request(lambda response: stamped)
+        app.after_request(lambda response: forgery)
     app.get("/")(cacheable(max_age=60, public=True, reason="x")(view))
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
 
 
 def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
@@ -1313,20 +1317,20 @@ def test_environ_used_twice_is_guarded_twice(app: NoCacheFlask) -> None:
         inner(environ, lambda *args: None).close()
         return inner(environ, start_response)
 
-    assert_not_stored(answer(retrying, "/nowhere"))
+    assert_not_stored(fetch(retrying, "/nowhere"))
 
 
-def test_environ_that_came_back_before_the_app_is_guarded_again(
+def test_environ_passed_on_before_the_app_runs_is_guarded_again(
     app: NoCacheFlask,
 ) -> None:
     inner = app.wsgi_app
     put_inside(app, raw())
 
     def falling_back(environ: t.Any, start_response: t.Any) -> t.Any:
-        list(app(environ, started))
+        list(app(environ, ignore_start))
         return inner(environ, start_response)
 
-    assert_not_stored(answer(falling_back, "/nowhere"))
+    assert_not_stored(fetch(falling_back, "/nowhere"))
 
 
 def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
@@ -1342,42 +1346,42 @@ def test_api_view_that_forwards_to_a_cacheable_one_is_not_stored(
 
     app.register_blueprint(bp)
 
-    assert_not_stored(answer(app, "/api/forward"))
+    assert_not_stored(fetch(app, "/api/forward"))
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE"])
 def test_precondition_of_a_write_reaches_the_view(
     app: NoCacheFlask, method: str
 ) -> None:
-    # "create, unless there is one already", RFC 9110 13.1.2: a 412, never a 304
+    # If-None-Match: * prevents a second creation by a 412, RFC 9110 13.1.2
     app.route("/", methods=[method])(
         lambda: ("", 412 if request.if_none_match else 201)
     )
 
-    got = answer(app, "/", method, headers={"If-None-Match": "*"})
+    response = fetch(app, "/", method, headers={"If-None-Match": "*"})
 
-    assert got.status == 412
-    assert_not_stored(got)
+    assert response.status == 412
+    assert_not_stored(response)
 
 
-def test_error_page_for_a_missing_static_file_answers_conditions(
+def test_error_page_for_a_missing_static_file_may_be_conditional(
     app: NoCacheFlask,
 ) -> None:
-    # as a single-page app answers every unknown path
+    # as a single-page app responds to every unknown path
     def index(error: object) -> t.Any:
         return reply(("ETag", '"1"')).make_conditional(request)
 
     app.register_error_handler(404, index)
 
-    got = answer(app, "/static/gone.css", headers=CONDITIONS)
+    response = fetch(app, "/static/gone.css", headers=CONDITIONS)
 
-    assert got.status == 200
-    assert_not_stored(got)
+    assert response.status == 200
+    assert_not_stored(response)
 
 
 @pytest.mark.parametrize("status", [301, 404, 500])
 def test_hook_cannot_turn_an_error_into_a_304(app: NoCacheFlask, status: int) -> None:
-    # make_conditional() takes an answer of any status for unchanged
+    # make_conditional() makes a 304 of a response with any status
     @app.after_request
     def condition(response: Response) -> Response:
         response.add_etag()
@@ -1385,4 +1389,4 @@ def test_hook_cannot_turn_an_error_into_a_304(app: NoCacheFlask, status: int) ->
 
     app.get("/")(cacheable(max_age=60, reason="x")(lambda: ("x", status)))
 
-    assert_not_stored(answer(app, headers=CONDITIONS))
+    assert_not_stored(fetch(app, headers=CONDITIONS))

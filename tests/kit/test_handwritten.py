@@ -1,4 +1,4 @@
-"""NC007: a corpus of both kinds, and the names that Flask and Werkzeug give."""
+"""NC007: a corpus of harmful and harmless forms, and the names in the vocabulary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from werkzeug.datastructures import ResponseCacheControl
 
 CORPUS = ROOT / "tests" / "corpus"
 SNIPPET = re.compile(r"^--- (.+)\n((?:(?!--- ).*\n?)*)", re.MULTILINE)
-# what an issue names, as the corpus names it
+# the kinds of forms, as the corpus names them
 HARMFUL = (
     "hook decorator helper maker tuple headers alias control attribute constant"
     " unpacked files setting conditions stream"
@@ -40,7 +40,7 @@ def corpus(name: str) -> dict[str, str]:
     return dict(snippets)
 
 
-def found(snippet: str) -> list[tuple[int, str]]:
+def scan(snippet: str) -> list[tuple[int, str]]:
     return [
         (line, what)
         for line, id, what, _ in source.spot("views.py", snippet)
@@ -67,22 +67,22 @@ def test_corpus_has_every_kind() -> None:
 
 
 @pytest.mark.parametrize("form", corpus("harmful"))
-def test_form_is_found(form: str) -> None:
-    assert found(corpus("harmful")[form])
+def test_harmful_form_is_a_finding(form: str) -> None:
+    assert scan(corpus("harmful")[form])
 
 
 @pytest.mark.parametrize("form", corpus("harmless"))
-def test_form_is_left_alone(form: str) -> None:
-    assert found(corpus("harmless")[form]) == []
+def test_harmless_form_is_no_finding(form: str) -> None:
+    assert scan(corpus("harmless")[form]) == []
 
 
 def test_precision_and_recall() -> None:
-    missed = [form for form, text in corpus("harmful").items() if not found(text)]
-    false = {form: f for form, text in corpus("harmless").items() if (f := found(text))}
-    hits = len(corpus("harmful")) - len(missed)
+    misses = [form for form, text in corpus("harmful").items() if not scan(text)]
+    false = {form: f for form, text in corpus("harmless").items() if (f := scan(text))}
+    hits = len(corpus("harmful")) - len(misses)
 
     assert hits / (hits + len(false)) >= 0.99, false
-    assert hits / len(corpus("harmful")) >= 0.95, missed
+    assert hits / len(corpus("harmful")) >= 0.95, misses
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_precision_and_recall() -> None:
         ("r = make_response('x')\nr.headers.set(\n    'Expires', '0'\n)\n", [2]),
     ],
 )
-def test_finding_stands_where_the_field_is_written(
+def test_finding_has_the_line_that_sets_the_field(
     snippet: str, lines: list[int]
 ) -> None:
-    assert [line for line, _ in found(snippet)] == lines
+    assert [line for line, _ in scan(snippet)] == lines
 
 
-# the lists, each compared with what the libraries do
+# the vocabulary, compared with the libraries
 
 
 def changes(owner: t.Any, name: str, calls: t.Iterable[tuple[t.Any, ...]]) -> bool:
@@ -124,7 +124,7 @@ def public(cls: type) -> list[str]:
     return [n for n in dir(cls) if n in special or not n.startswith("_")]
 
 
-def test_every_method_that_changes_headers_is_known() -> None:
+def test_vocabulary_has_every_method_that_changes_headers() -> None:
     pair = ("Cache-Control", "x")
     calls = [(), pair[:1], pair, ("Pragma", ["x"]), ({"Pragma": "x"},), ([pair],)]
 
@@ -132,14 +132,14 @@ def test_every_method_that_changes_headers_is_known() -> None:
         return Headers([("Cache-Control", "old"), ("Vary", "x")])
 
     changing = {name for name in public(Headers) if changes(headers, name, calls)}
-    also = {"setdefault", "setlistdefault"}  # change what is not there yet
+    also = {"setdefault", "setlistdefault"}  # change a missing field only
     whole = {"clear", "popitem"}  # name no field
 
     assert changing | also == vocabulary.SETTERS | vocabulary.TAKERS | whole
     assert all(name in public(Headers) for name in also)
 
 
-def test_every_method_that_changes_cache_control_is_known() -> None:
+def test_vocabulary_has_every_method_that_changes_cache_control() -> None:
     calls = [(), ("public",), ("private", None), ({"private": None},)]
 
     def control() -> ResponseCacheControl:
@@ -151,7 +151,7 @@ def test_every_method_that_changes_cache_control_is_known() -> None:
     assert changing == vocabulary.CONTROLS
 
 
-def written(change: t.Callable[[Response], object]) -> set[str]:
+def changed_fields(change: t.Callable[[Response], object]) -> set[str]:
     response = Response("x")
     before = list(response.headers)
     try:
@@ -161,18 +161,18 @@ def written(change: t.Callable[[Response], object]) -> set[str]:
     return {name.lower() for name, _ in response.headers if (name, _) not in before}
 
 
-def test_every_attribute_and_method_of_a_response_is_known() -> None:
+def test_vocabulary_has_every_attribute_and_method_of_a_response() -> None:
     values = [5, "x", datetime(2030, 1, 1, tzinfo=UTC), Headers({"Expires": "x"})]
     attributes, methods = set(), set()
     for name in public(Response):
         for value in values:
-            for field in written(lambda r, n=name, v=value: setattr(r, n, v)):  # type: ignore[misc]
+            for field in changed_fields(lambda r, n=name, v=value: setattr(r, n, v)):  # type: ignore[misc]
                 attributes |= (
                     {name} if FIELD.fullmatch(field) or field == "age" else set()
                 )
-            if "etag" in written(lambda r, n=name, v=value: getattr(r, n)(v)):  # type: ignore[misc]
+            if "etag" in changed_fields(lambda r, n=name, v=value: getattr(r, n)(v)):  # type: ignore[misc]
                 methods.add(name)
-        if "etag" in written(lambda r, n=name: getattr(r, n)()):  # type: ignore[misc]
+        if "etag" in changed_fields(lambda r, n=name: getattr(r, n)()):  # type: ignore[misc]
             methods.add(name)
 
     assert attributes == vocabulary.ATTRIBUTES
@@ -185,13 +185,13 @@ def returning_responses(holder: ModuleType | type) -> set[str]:
         function = getattr(holder, name)
         if name.startswith("_") or not inspect.isroutine(function):
             continue
-        returned = str(getattr(function, "__annotations__", {}).get("return", ""))
-        if re.search(r"Response\b(?!Return)", returned):
+        annotation = str(getattr(function, "__annotations__", {}).get("return", ""))
+        if re.search(r"Response\b(?!Return)", annotation):
             names.add(name)
     return names
 
 
-def test_everything_that_makes_a_response_is_known() -> None:
+def test_vocabulary_has_every_function_that_makes_a_response() -> None:
     holders: list[ModuleType | type] = [
         flask,
         flask.Flask,
@@ -203,7 +203,7 @@ def test_everything_that_makes_a_response_is_known() -> None:
     ]
     makers = set().union(*map(returning_responses, holders))
 
-    # it returns what it is called on; the class by which the others make theirs
+    # one returns its own object, the other is the class that the rest construct
     assert makers - {"make_conditional"} | {"response_class"} == vocabulary.MAKERS
 
 
@@ -212,7 +212,7 @@ def position(function: t.Callable[..., object], name: str) -> int | None:
     return names.index(name) if name in names else None
 
 
-def test_max_age_is_looked_for_where_it_is() -> None:
+def test_vocabulary_has_the_position_of_max_age() -> None:
     for name, places in vocabulary.SENDERS.items():
         functions = getattr(flask, name), getattr(werkzeug.utils, name)
         assert tuple(position(f, "max_age") for f in functions) == places
@@ -220,7 +220,7 @@ def test_max_age_is_looked_for_where_it_is() -> None:
     assert position(middleware, "cache_timeout") == 4
 
 
-def test_every_setting_and_hook_that_is_named_exists() -> None:
+def test_settings_and_hooks_of_the_vocabulary_exist() -> None:
     (setting,) = (n for n in vocabulary.SETTINGS if not n.startswith("FLASK_"))
 
     assert [n for n in flask.Flask.default_config if "MAX_AGE" in n] == [setting]
@@ -235,14 +235,14 @@ def test_every_setting_and_hook_that_is_named_exists() -> None:
         )
 
 
-def test_etag_of_the_documents_is_no_finding() -> None:
-    """What docs/caching.md asks for has to be possible without a finding."""
+def test_etag_of_the_documentation_is_no_finding() -> None:
+    """The ETag of docs/caching.md is no finding."""
     text = (
         "@bp.get('/')\n@cacheable(max_age=0, reason='x')\ndef view():\n"
         "    page = make_response('x')\n    page.{}\n    return page\n"
     )
 
-    assert found(text.format("add_etag()")) == found(text.format("set_etag('1')")) == []
+    assert scan(text.format("add_etag()")) == scan(text.format("set_etag('1')")) == []
     undeclared = text.replace("@cacheable(max_age=0, reason='x')\n", "")
-    assert found(undeclared.format("add_etag()")) == [(4, "'add_etag()'")]
-    assert found(undeclared.format("set_etag('1')")) == [(4, "'set_etag()'")]
+    assert scan(undeclared.format("add_etag()")) == [(4, "'add_etag()'")]
+    assert scan(undeclared.format("set_etag('1')")) == [(4, "'set_etag()'")]

@@ -1,4 +1,4 @@
-"""The house of the kit: who may import whom, and how large its rooms are."""
+"""The structure of the kit: the imports between its modules, and their size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from conftest import KIT
 
 MODULES = sorted(KIT.rglob("*.py"))
-# what a running service needs; the rest is for developers, tests and CI
+# the modules that a running service needs
 ENFORCING = (
     "app",
     "static",
@@ -48,18 +48,18 @@ GRAPH = {name_of(path): [*imports(path)] for path in MODULES}
 
 
 def reachable(name: str) -> set[str]:
-    seen: set[str] = set()
+    names: set[str] = set()
     todo = [name]
     while todo:
-        found = {other for other, _ in GRAPH[todo.pop()]} - seen
-        seen |= found
-        todo += found
-    return seen
+        imports_ = {other for other, _ in GRAPH[todo.pop()]} - names
+        names |= imports_
+        todo += imports_
+    return names
 
 
 @pytest.mark.parametrize("name", GRAPH)
 def test_imports_run_downwards(name: str) -> None:
-    # imports inside of functions count too: none is there to get around a circle
+    # imports inside functions count too, because they can hide a circle
     assert name not in reachable(name)
 
 
@@ -82,11 +82,11 @@ def test_guard_is_wsgi_only() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_module_can_be_read_in_one_sitting(path: Path) -> None:
+def test_module_has_at_most_300_lines(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= 300
 
 
-def test_what_enforces_stays_small() -> None:
+def test_enforcing_modules_stay_small() -> None:
     lines = [
         line
         for name in ENFORCING

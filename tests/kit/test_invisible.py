@@ -1,4 +1,4 @@
-"""What works on plain Flask works under the guard: each is run on both."""
+"""Services of plain Flask work under the guard; each test compares the two."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nocache import NoCacheFlask
 from werkzeug.http import is_resource_modified
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from .wsgi import Answer
-from .wsgi import answer
 from .wsgi import assert_not_stored
+from .wsgi import call_wsgi
 from .wsgi import CONDITIONS
 from .wsgi import environ_of
-from .wsgi import exchange
+from .wsgi import fetch
 from .wsgi import put_inside
 from .wsgi import read_by_caches
+from .wsgi import WireResponse
 
 Build = Callable[[t.Any], None]
 PRIVATE: t.Any = cacheable(max_age=60, reason="the client's own")
@@ -49,22 +49,22 @@ def both(
     return apps
 
 
-def start(sent: list[str]) -> t.Any:
-    """Return a start_response that notes the status."""
-    return lambda status, headers: sent.append(status)
+def start(statuses: list[str]) -> t.Any:
+    """Return a start_response that records the status."""
+    return lambda status, headers: statuses.append(status)
 
 
-def control(got: Answer) -> str | None:
-    return got.get("Cache-Control")
+def control(response: WireResponse) -> str | None:
+    return response.get("Cache-Control")
 
 
-def beside_caching(got: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Return a response without the fields that a cache reads."""
-    headers = [f for f in got.headers if f not in read_by_caches(got.headers)]
-    return got.status, headers, got.body
+def beside_caching(response: WireResponse) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return a response without the fields that caches read."""
+    headers = [f for f in response.headers if f not in read_by_caches(response.headers)]
+    return response.status, headers, response.body
 
 
-# a 304 that loses its leave on the way out
+# a 304 that loses its permit in a hook
 
 
 def visitor_cookie(app: Flask) -> None:
@@ -108,7 +108,7 @@ def new_response(app: Flask) -> None:
         (visitor_cookie, 304),
         (permanent_session, 304),
         (lower_case_fields, 304),
-        # its permit is lost
+        # the permit is lost
         (new_response, 200),
     ],
 )
@@ -119,10 +119,10 @@ def test_conditional_request_never_fails(hook: Build, status: int) -> None:
 
     _, guarded = both(build)
 
-    got = answer(guarded, headers={"If-None-Match": '"1"'})
+    response = fetch(guarded, headers={"If-None-Match": '"1"'})
 
-    assert got.status == status
-    assert (status == 304) == (control(got) == "private, max-age=60")
+    assert response.status == status
+    assert (status == 304) == (control(response) == "private, max-age=60")
 
 
 @pytest.mark.parametrize("hook", [visitor_cookie, permanent_session])
@@ -140,18 +140,18 @@ def test_static_file_beside_a_cookie_is_revalidated(
     plain, guarded = both(build)
     path = "/f/" + tmp_path.name + "/page.css"
     name = "ETag" if condition == "If-None-Match" else "Last-Modified"
-    validator = answer(plain, path).get(name)
+    validator = fetch(plain, path).get(name)
 
-    answers = [
-        answer(app, path, headers={condition: validator}) for app in (plain, guarded)
+    responses = [
+        fetch(app, path, headers={condition: validator}) for app in (plain, guarded)
     ]
 
-    assert [got.status for got in answers] == [304, 304]
-    assert control(answers[1]) == "private, no-cache"
-    assert control(answer(guarded, path)) == "private, no-cache"
+    assert [response.status for response in responses] == [304, 304]
+    assert control(responses[1]) == "private, no-cache"
+    assert control(fetch(guarded, path)) == "private, no-cache"
 
 
-def test_unchanged_response_is_what_flask_sends() -> None:
+def test_304_is_the_same_as_from_flask() -> None:
     headers = {**ETAG, "Content-Language": "en", "X-Sendfile": "/x", "X-Y": "z"}
     headers["Content-Location"] = "/there"
 
@@ -166,17 +166,15 @@ def test_unchanged_response_is_what_flask_sends() -> None:
 
         app.get("/")(PRIVATE(view))
 
-    plain, guarded = (
-        answer(app, headers={"If-None-Match": "*"}) for app in both(build)
-    )
+    plain, guarded = (fetch(app, headers={"If-None-Match": "*"}) for app in both(build))
 
     assert beside_caching(plain) == beside_caching(guarded)
     assert guarded.get("ETag") == '"1"'
 
 
 @pytest.mark.parametrize("body", ["list", "stream", "written", "late"])
-def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
-    closed: list[str] = []
+def test_304_has_no_body_and_closes_the_body_of_the_app(body: str) -> None:
+    closings: list[str] = []
 
     def chunks() -> Iterator[bytes]:
         yield b"x"
@@ -184,13 +182,13 @@ def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
     def build(app: Flask) -> None:
         def view() -> Response:
             response = Response(["x"] if body == "list" else chunks(), headers=ETAG)
-            response.call_on_close(lambda: closed.append("x"))
+            response.call_on_close(lambda: closings.append("x"))
             return response
 
         app.get("/")(PRIVATE(view))
         inner: t.Any = app.wsgi_app
 
-        def written(environ: t.Any, start_response: t.Any) -> t.Any:
+        def early(environ: t.Any, start_response: t.Any) -> t.Any:
             writes: list[t.Any] = []
             result = inner(environ, lambda *args: writes.append(start_response(*args)))
             writes[0](b"".join(result))
@@ -200,13 +198,13 @@ def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
             yield from inner(environ, start_response)
 
         if body in {"written", "late"}:
-            put_inside(app, written if body == "written" else late)
+            put_inside(app, early if body == "written" else late)
 
     _, guarded = both(build)
 
-    got = answer(guarded, headers={"If-None-Match": "*"})
+    response = fetch(guarded, headers={"If-None-Match": "*"})
 
-    assert (got.status, got.body, closed) == (304, b"", ["x"])
+    assert (response.status, response.body, closings) == (304, b"", ["x"])
 
 
 # conditions that end in 412
@@ -215,7 +213,7 @@ def test_unchanged_response_has_no_body_and_is_closed(body: str) -> None:
 @pytest.mark.parametrize("name", ["If-Match", "If-Unmodified-Since"])
 @pytest.mark.parametrize("declare", [None, nocache, PRIVATE])
 def test_failed_precondition_of_a_get_is_412(name: str, declare: t.Any) -> None:
-    sent = {name: '"2"' if name == "If-Match" else "Thu, 01 Jan 1970 00:00:00 GMT"}
+    fields = {name: '"2"' if name == "If-Match" else "Thu, 01 Jan 1970 00:00:00 GMT"}
 
     def view() -> t.Any:
         if name == "If-Match":
@@ -226,22 +224,26 @@ def test_failed_precondition_of_a_get_is_412(name: str, declare: t.Any) -> None:
 
     _, guarded = both(lambda app: app.get("/")(declare(view) if declare else view))
 
-    got = answer(guarded, headers=sent)
+    response = fetch(guarded, headers=fields)
 
-    assert (got.status, got.body, got.get("Content-Length")) == (412, b"", "0")
-    assert_not_stored(got)
+    assert (response.status, response.body, response.get("Content-Length")) == (
+        412,
+        b"",
+        "0",
+    )
+    assert_not_stored(response)
 
 
-def test_unasked_304_is_a_logged_500() -> None:
+def test_304_of_a_view_is_a_logged_500() -> None:
     _, guarded = both(lambda app: app.get("/")(PRIVATE(lambda: ("", 304))))
 
-    got = answer(guarded, headers={"If-None-Match": "*"})
+    response = fetch(guarded, headers={"If-None-Match": "*"})
 
-    assert got.status == 500
-    assert_not_stored(got)
+    assert response.status == 500
+    assert_not_stored(response)
 
 
-# the entry point that others patch and override
+# the entry point that libraries patch and override
 
 
 class Counting(Flask):
@@ -269,11 +271,11 @@ def test_base_class_runs_once_a_request(entry: t.Any) -> None:
     calls = []
     for app in both(lambda app: app.get("/")(lambda: "x"), Counting, Combined):
         Counting.calls.clear()
-        got = answer(entry(app))
+        response = fetch(entry(app))
         calls.append([*Counting.calls])
 
     assert calls[0] == calls[1]
-    assert_not_stored(got)
+    assert_not_stored(response)
 
 
 def test_patched_entry_of_flask_runs_once_a_request(
@@ -286,14 +288,14 @@ def test_patched_entry_of_flask_runs_once_a_request(
         calls.append(self.name)
         return original(self, environ, start_response)
 
-    # after the app was made, as late as a tool may come
+    # some tools patch the class after the app is made
     monkeypatch.setattr(Flask, "__call__", patched)
 
-    assert_not_stored(answer(guarded))
+    assert_not_stored(fetch(guarded))
     assert calls == ["guarded"]
 
 
-# requests that the app makes inside
+# requests that the app makes to itself
 
 
 def whole(app: Flask, path: str) -> Response:
@@ -315,13 +317,13 @@ def same_environ(app: Flask, path: str) -> Response:
         request.environ["PATH_INFO"] = before
 
 
-def called(app: Flask, path: str) -> t.Any:
+def call_view(app: Flask, path: str) -> t.Any:
     return Response.from_app(app.wsgi_app, {**request.environ, "PATH_INFO": path})
 
 
-@pytest.mark.parametrize("inner", [whole, dispatch, same_environ, called])
+@pytest.mark.parametrize("inner", [whole, dispatch, same_environ, call_view])
 @pytest.mark.parametrize("outer", ["undeclared", "nocache", "api"])
-def test_inner_request_does_not_open_the_outer_one(
+def test_inner_request_grants_no_permit_to_the_outer_one(
     inner: Callable[[Flask, str], Response], outer: str
 ) -> None:
     def build(app: Flask) -> None:
@@ -340,28 +342,28 @@ def test_inner_request_does_not_open_the_outer_one(
     guarded = NoCacheFlask("guarded")
     build(guarded)
 
-    got = answer(guarded)
-    assert (got.status, got.body) == (200, b"x")
-    assert_not_stored(got)
-    assert control(answer(guarded, "/open")) == "public, max-age=60"
+    response = fetch(guarded)
+    assert (response.status, response.body) == (200, b"x")
+    assert_not_stored(response)
+    assert control(fetch(guarded, "/open")) == "public, max-age=60"
 
 
 @pytest.mark.parametrize("inner", [whole, dispatch, same_environ])
-def test_inner_nocache_closes_the_outer_request(
+def test_inner_nocache_makes_the_outer_response_no_store(
     inner: Callable[[Flask, str], Response],
 ) -> None:
     guarded = NoCacheFlask("guarded")
     guarded.get("/closed", endpoint="closed")(nocache(lambda: "x"))
     guarded.get("/")(PUBLIC(lambda: inner(guarded, "/closed").get_data()))
 
-    assert_not_stored(answer(guarded))
+    assert_not_stored(fetch(guarded))
 
 
 # public, and credentials
 
 
 @pytest.mark.parametrize(
-    ("sent", "headers", "honoured"),
+    ("fields", "headers", "honoured"),
     [
         ({}, {}, True),
         ({}, {"Vary": "Accept-Encoding, Origin"}, True),
@@ -375,24 +377,24 @@ def test_inner_nocache_closes_the_outer_request(
     ],
 )
 def test_public_is_for_responses_without_credentials(
-    sent: t.Any, headers: t.Any, honoured: bool
+    fields: t.Any, headers: t.Any, honoured: bool
 ) -> None:
     def build(app: Flask) -> None:
         app.get("/public", endpoint="public")(PUBLIC(lambda: ("x", headers)))
         app.get("/private", endpoint="private")(PRIVATE(lambda: ("x", headers)))
 
     _, guarded = both(build)
-    for _ in range(2):  # what was seen of a spelling must not spare the second look
-        got = answer(guarded, "/public", headers=sent)
+    for _ in range(2):  # a known spelling is examined too
+        response = fetch(guarded, "/public", headers=fields)
         if honoured:
-            assert control(got) == "public, max-age=60"
+            assert control(response) == "public, max-age=60"
         else:
-            assert_not_stored(got)
-        got = answer(guarded, "/private", headers=sent)
-        assert control(got) == "private, max-age=60"
+            assert_not_stored(response)
+        response = fetch(guarded, "/private", headers=fields)
+        assert control(response) == "private, max-age=60"
 
 
-def test_authorization_that_middleware_takes_out_still_counts() -> None:
+def test_authorization_that_middleware_removes_still_counts() -> None:
     def build(app: Flask) -> None:
         inner = app.wsgi_app
 
@@ -405,10 +407,10 @@ def test_authorization_that_middleware_takes_out_still_counts() -> None:
 
     _, guarded = both(build)
 
-    assert_not_stored(answer(guarded, headers={"Authorization": "Basic eDp5"}))
+    assert_not_stored(fetch(guarded, headers={"Authorization": "Basic eDp5"}))
 
 
-# what the view returned, and what decorators and make_response see of it
+# the return value of the view, in decorators and make_response
 
 
 @pytest.mark.parametrize(
@@ -419,23 +421,23 @@ def test_authorization_that_middleware_takes_out_still_counts() -> None:
     [{"a": 1}, ("x", 203, {"X-Y": "z"}), Response("x"), "x", [1]],
     ids=lambda value: type(value).__name__,
 )
-def test_decorator_above_sees_what_the_view_returned(
+def test_decorator_above_gets_the_return_value_of_the_view(
     declare: t.Any, value: t.Any
 ) -> None:
-    seen: list[t.Any] = []
+    values: list[t.Any] = []
 
     def build(app: Flask) -> None:
         view = declare(lambda: value)
 
         @app.get("/")
         def above() -> t.Any:
-            seen.append(view())
-            return seen[-1]
+            values.append(view())
+            return values[-1]
 
     plain, guarded = both(build)
-    results = [beside_caching(answer(app)) for app in (plain, guarded)]
+    results = [beside_caching(fetch(app)) for app in (plain, guarded)]
 
-    assert [rv is value for rv in seen] == [True, True]
+    assert [rv is value for rv in values] == [True, True]
     assert results[0] == results[1]
 
 
@@ -453,10 +455,10 @@ def test_decorator_above_that_makes_the_response_keeps_the_permit() -> None:
         lambda app: app.get("/", endpoint="x")(signed(PRIVATE(lambda: "x")))
     )
 
-    got = answer(guarded)
+    response = fetch(guarded)
 
-    assert control(got) == "private, max-age=60"
-    assert got.get("X-Signature") == "1"
+    assert control(response) == "private, max-age=60"
+    assert response.get("X-Signature") == "1"
 
 
 def test_make_response_runs_once() -> None:
@@ -469,31 +471,31 @@ def test_make_response_runs_once() -> None:
     app = Framed("framed")
     app.get("/")(PRIVATE(lambda: "x"))
 
-    got = answer(app)
+    response = fetch(app)
 
-    assert (got.body, control(got)) == (b"<x>", "private, max-age=60")
+    assert (response.body, control(response)) == (b"<x>", "private, max-age=60")
 
 
-# WSGI manners
+# WSGI, PEP 3333
 
 
 def test_start_response_gets_two_arguments() -> None:
     _, guarded = both(lambda app: app.get("/")(lambda: "x"))
-    seen: list[str] = []
+    values: list[str] = []
 
-    assert b"".join(guarded(environ_of(), start(seen))) == b"x"
-    assert seen == ["200 OK"]
+    assert b"".join(guarded(environ_of(), start(values))) == b"x"
+    assert values == ["200 OK"]
 
 
 class Expired(BaseException):
-    """What gevent.Timeout is."""
+    """An exception like gevent.Timeout."""
 
 
 @pytest.mark.parametrize("failure", [Expired, LookupError])
-def test_body_is_closed_after_its_first_chunk_failed(
+def test_body_is_closed_after_its_first_chunk_fails(
     failure: type[BaseException],
 ) -> None:
-    closed: list[str] = []
+    closings: list[str] = []
 
     def build(app: Flask) -> None:
         @app.get("/")
@@ -503,20 +505,20 @@ def test_body_is_closed_after_its_first_chunk_failed(
                 raise failure
 
             response = Response(chunks())
-            response.call_on_close(lambda: closed.append("x"))
+            response.call_on_close(lambda: closings.append("x"))
             return response
 
     _, guarded = both(build)
     try:
-        assert answer(guarded).status == 500
+        assert fetch(guarded).status == 500
     except Expired:
         pass
 
-    assert closed == ["x"]
+    assert closings == ["x"]
 
 
 class File:
-    """What a server hands out as its file wrapper, and knows again."""
+    """A file wrapper by whose type a server sends files."""
 
     def __init__(self, file: t.Any, size: int = 8192) -> None:
         self.file = file
@@ -530,12 +532,12 @@ class File:
     [File, lambda file, size=8192: File(file, size)],
     ids=["class", "function"],
 )
-def test_file_wrapper_of_the_server_is_handed_back(wrapper: t.Any) -> None:
+def test_file_wrapper_reaches_the_server(wrapper: t.Any) -> None:
     def build(app: Flask) -> None:
         @app.get("/")
         def view() -> Response:
-            wrapped = request.environ["wsgi.file_wrapper"](BytesIO(b"x"))
-            return Response(wrapped, direct_passthrough=True)
+            file = request.environ["wsgi.file_wrapper"](BytesIO(b"x"))
+            return Response(file, direct_passthrough=True)
 
     _, guarded = both(build)
 
@@ -545,35 +547,35 @@ def test_file_wrapper_of_the_server_is_handed_back(wrapper: t.Any) -> None:
 
 
 def test_first_empty_chunk_sends_the_headers() -> None:
-    sent: list[str] = []
+    record: list[str] = []
 
     def build(app: Flask) -> None:
         @app.get("/")
         def view() -> Response:
             def events() -> Iterator[str]:
                 yield ""
-                sent.append("second chunk")
+                record.append("second chunk")
                 yield "data: 1\n\n"
 
             return Response(events(), mimetype="text/event-stream")
 
     _, guarded = both(build)
 
-    body = iter(guarded(environ_of(), start(sent)))
+    body = iter(guarded(environ_of(), start(record)))
     assert next(body) == b""
-    assert sent == ["200 OK"]
+    assert record == ["200 OK"]
     assert next(body) == b"data: 1\n\n"
 
 
 @pytest.mark.parametrize("body", [[b"x"], (b"x",), [b"x", b"y"]], ids=repr)
-def test_body_of_bytes_of_a_mounted_app_is_handed_on(body: t.Any) -> None:
+def test_body_of_bytes_of_a_mounted_app_is_unchanged(body: t.Any) -> None:
     def application(environ: t.Any, start_response: t.Any) -> t.Any:
         start_response("200 OK", [])
         return body
 
     _, guarded = both(lambda app: put_inside(app, application))
 
-    # a server sees its length
+    # the server sees its length
     assert guarded(environ_of(), start([])) is body
 
 
@@ -585,7 +587,7 @@ def test_body_of_bytes_of_a_mounted_app_is_handed_on(body: t.Any) -> None:
         ("HTTP/1.0", True, True),
     ],
 )
-def test_body_that_can_fail_unseen_is_not_stored(
+def test_body_of_unknown_length_is_not_stored_over_http_1_0(
     protocol: str, length: bool, honoured: bool
 ) -> None:
     headers = {"content-length": "1"} if length else {}
@@ -593,21 +595,21 @@ def test_body_that_can_fail_unseen_is_not_stored(
         lambda app: app.get("/")(PRIVATE(lambda: Response(iter("x"), headers=headers)))
     )
 
-    got = exchange(guarded, environ_of() | {"SERVER_PROTOCOL": protocol})
+    response = call_wsgi(guarded, environ_of() | {"SERVER_PROTOCOL": protocol})
 
-    assert (control(got) == "private, max-age=60") is honoured
+    assert (control(response) == "private, max-age=60") is honoured
 
 
 @pytest.mark.parametrize("status", ["2000 odd", "200", "200 OK"])
 def test_status_is_three_digits(status: str) -> None:
     _, guarded = both(lambda app: app.get("/")(PRIVATE(lambda: Response("x", status))))
 
-    got = answer(guarded)
+    response = fetch(guarded)
 
-    assert (control(got) == "private, max-age=60") is (status != "2000 odd")
+    assert (control(response) == "private, max-age=60") is (status != "2000 odd")
 
 
-# a socket that was taken over
+# a view that takes the socket over
 
 
 def stop() -> t.NoReturn:
@@ -619,43 +621,45 @@ def reset() -> t.NoReturn:
 
 
 @pytest.mark.parametrize("end", [list, stop, reset])
-@pytest.mark.parametrize("asked", [True, False], ids=["upgrade", "no-upgrade"])
-def test_socket_that_was_taken_over_is_no_response(end: t.Any, asked: bool) -> None:
+@pytest.mark.parametrize("upgrade", [True, False], ids=["upgrade", "no-upgrade"])
+def test_view_that_takes_the_socket_over_has_no_response(
+    end: t.Any, upgrade: bool
+) -> None:
     class Taken(Response):
         def __call__(self, environ: t.Any, start_response: t.Any) -> t.Any:
             return end()
 
-    sent = {"Upgrade": "websocket", "Connection": "Upgrade"} if asked else {}
+    fields = {"Upgrade": "websocket", "Connection": "Upgrade"} if upgrade else {}
 
-    def taken(app: Flask) -> tuple[object, list[str]]:
-        started: list[str] = []
+    def take_socket(app: Flask) -> tuple[object, list[str]]:
+        statuses: list[str] = []
         try:
-            return [*app(environ_of(headers=sent), start(started))], started
+            return [*app(environ_of(headers=fields), start(statuses))], statuses
         except (StopIteration, ConnectionError) as error:
-            return type(error), started
+            return type(error), statuses
 
     plain, guarded = both(lambda app: app.get("/")(lambda: Taken()))
 
-    if asked or end is list:
-        assert taken(guarded) == taken(plain)
+    if upgrade or end is list:
+        assert take_socket(guarded) == take_socket(plain)
     else:
-        assert taken(guarded)[1] == ["500 INTERNAL SERVER ERROR"]
+        assert take_socket(guarded)[1] == ["500 INTERNAL SERVER ERROR"]
 
 
 def test_upgrade_that_the_app_refuses_is_a_response() -> None:
     _, guarded = both(lambda app: app.get("/")(lambda: ("no", 400)))
 
-    got = answer(guarded, headers={"Upgrade": "websocket"})
+    response = fetch(guarded, headers={"Upgrade": "websocket"})
 
-    assert got.status == 400
-    assert_not_stored(got)
+    assert response.status == 400
+    assert_not_stored(response)
 
 
-# views that are no functions
+# views that are not functions
 
 
 class Permissive:
-    """A proxy or a mock: it has every attribute."""
+    """A view with every attribute, like a proxy or a mock."""
 
     __name__ = "permissive"
     methods = provide_automatic_options = None
@@ -673,13 +677,13 @@ class Permissive:
 def test_view_with_every_attribute_is_not_declared() -> None:
     _, guarded = both(lambda app: app.add_url_rule("/", "x", Permissive()))
 
-    got = answer(guarded, headers=CONDITIONS)
+    response = fetch(guarded, headers=CONDITIONS)
 
-    assert (got.status, got.body) == (200, b"x")
-    assert_not_stored(got)
+    assert (response.status, response.body) == (200, b"x")
+    assert_not_stored(response)
 
 
 @pytest.mark.parametrize("view", [None, "x", MethodView])
-def test_nocache_refuses_what_is_no_view(view: t.Any) -> None:
+def test_nocache_refuses_other_objects_than_views(view: t.Any) -> None:
     with pytest.raises(TypeError, match="nocache"):
         nocache(view)

@@ -1,4 +1,4 @@
-"""NC001 for routes that a library registers, and routes that are registered later."""
+"""NC001 for routes that a library registers, and routes that are missing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SETUP = {
 }
 APP = """
 from nocache import NoCacheFlask
-{imported}
+{imports}
 
 
 class App(NoCacheFlask{base}):
@@ -81,13 +81,15 @@ def undeclared(app: Flask) -> list[Finding]:
 
 
 def source(library: str) -> str:
-    imported, registered, _ = SETUP[library]
+    imports, registered, _ = SETUP[library]
     base = ", APIFlask" if library == "apiflask" else ""
-    return APP.format(imported=imported, registered=registered, base=base)
+    return APP.format(imports=imports, registered=registered, base=base)
 
 
 @pytest.mark.parametrize("library", SETUP)
-def test_nc001_stands_where_the_library_is_registered(load: Load, library: str) -> None:
+def test_nc001_has_the_line_that_registers_the_library(
+    load: Load, library: str
+) -> None:
     text = source(library)
     app = load(f"shop_{library}", text)
     findings = undeclared(app)
@@ -103,8 +105,8 @@ def test_nc001_stands_where_the_library_is_registered(load: Load, library: str) 
 def test_nc001_hint_works_for_each_library(load: Load, library: str) -> None:
     app = load(f"mended_{library}", source(library))
 
-    for found in undeclared(app):
-        _, _, statement = found.hint.partition("app is made: ")
+    for finding in undeclared(app):
+        _, _, statement = finding.hint.partition("app is made: ")
         exec(statement.rstrip("."), {"app": app, "nocache": nocache})
 
     assert undeclared(app) == []
@@ -114,9 +116,7 @@ def test_nc001_hint_works_for_each_library(load: Load, library: str) -> None:
             assert "no-store" in client.get(rule.rule).headers["Cache-Control"]
 
 
-def test_nc001_extension_that_is_given_the_app_later(
-    load: Load, tmp_path: Path
-) -> None:
+def test_nc001_extension_with_init_app(load: Load, tmp_path: Path) -> None:
     (tmp_path / "extensions.py").write_text(
         "from flask_admin import Admin\n\nadmin = Admin()\n"
     )
@@ -129,7 +129,7 @@ def test_nc001_extension_that_is_given_the_app_later(
     assert {(f.path, f.line) for f in undeclared(app)} == {("shop_later.py", 5)}
 
 
-def test_nc001_library_that_no_source_names_stands_where_the_app_is_made(
+def test_nc001_library_without_a_line_has_the_line_of_the_app(
     load: Load,
 ) -> None:
     app = load(
@@ -141,7 +141,7 @@ def test_nc001_library_that_no_source_names_stands_where_the_app_is_made(
     assert {(f.path, f.line) for f in undeclared(app)} == {("shop_hidden.py", 4)}
 
 
-def test_nc001_library_without_a_file_to_mend_noop(
+def test_nc001_app_without_a_file_noop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,19 +160,19 @@ def test_nc001_apiflask_is_declared_by_its_settings(load: Load) -> None:
     assert undeclared(app) == []
 
 
-def test_nc001_of_ones_own_keeps_its_place_and_hint(load: Load) -> None:
+def test_nc001_of_the_service_keeps_its_place_and_hint(load: Load) -> None:
     app = load(
         "shop_own",
         "from nocache import NoCacheFlask\n\napp = NoCacheFlask(__name__)\n\n\n"
         "@app.get('/')\ndef index():\n    return 'page'\n",
     )
 
-    (found,) = undeclared(app)
-    assert (found.path, found.line) == ("shop_own.py", 6)
-    assert found.hint.startswith("put @nocache on the view")
+    (finding,) = undeclared(app)
+    assert (finding.path, finding.line) == ("shop_own.py", 6)
+    assert finding.hint.startswith("put @nocache on the view")
 
 
-# flask --app module: the app is there, its routes are not
+# flask --app module: an app whose factory did not run
 
 
 LATER = """
@@ -196,27 +196,27 @@ def b():
 """
 
 
-def test_routes_that_are_registered_later_are_told(load: Load) -> None:
+def test_missing_routes_are_a_warning(load: Load) -> None:
     app = load("shop_untold", LATER)
     runner: FlaskCliRunner = app.test_cli_runner()
 
-    audited = runner.invoke(args=["nocache", "audit"])
+    audit = runner.invoke(args=["nocache", "audit"])
 
-    assert audited.exit_code == 0
-    assert audited.stdout == ""
-    assert audited.stderr == (
+    assert audit.exit_code == 0
+    assert audit.stdout == ""
+    assert audit.stderr == (
         "warning: 2 routes of the source are not in this app, the first in"
         " shop_untold.py:9. Name the factory that registers them: flask --app 'module:create_app'.\n"
     )
 
 
-def test_routes_that_are_registered_are_not_told(load: Load) -> None:
+def test_registered_routes_are_no_warning(load: Load) -> None:
     app = load("shop_told", f"{LATER}\n\napp.register_blueprint(bp)\n")
 
     assert app.test_cli_runner().invoke(args=["nocache", "audit"]).stderr == ""
 
 
-def test_one_blueprint_that_is_left_out_is_not_told(load: Load) -> None:
+def test_one_missing_blueprint_is_no_warning(load: Load) -> None:
     text = f'{LATER}\n\napp.register_blueprint(bp)\nother = Blueprint("x", __name__)\n'
     text += "\n\n@other.get('/c')\ndef c():\n    return 'c'\n"
     app = load("shop_partly", text)

@@ -17,11 +17,11 @@ from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import overridden
 
-from .wsgi import answer
 from .wsgi import assert_not_stored
+from .wsgi import fetch
 from .wsgi import NO_STORE
 
-Heard = list[tuple[str | None, list[str], str]]
+Signals = list[tuple[str | None, list[str], str]]
 View = Callable[[], Response]
 
 hourly = cacheable(max_age=3600, reason="tested")
@@ -29,21 +29,21 @@ public = cacheable(max_age=3600, public=True, reason="tested")
 
 
 @pytest.fixture
-def heard(app: NoCacheFlask) -> Iterator[Heard]:
-    heard: Heard = []
+def signals(app: NoCacheFlask) -> Iterator[Signals]:
+    signals: Signals = []
 
-    def hear(
+    def record(
         sender: Flask, endpoint: str | None, fields: list[str], reason: str
     ) -> None:
         assert sender is app
-        heard.append((endpoint, fields, reason))
+        signals.append((endpoint, fields, reason))
 
-    with overridden.connected_to(hear, app):
-        yield heard
+    with overridden.connected_to(record, app):
+        yield signals
 
 
 def expired(environ: t.Any, start_response: t.Any) -> list[bytes]:
-    """Answer as middleware does, without a request."""
+    """Respond as middleware does, without a request of Flask."""
     start_response("200 OK", [("Expires", "0")])
     return [b"x"]
 
@@ -64,7 +64,7 @@ def with_fields(*fields: tuple[str, str]) -> View:
 )
 def test_overridden_names_the_endpoint_and_the_fields(
     app: NoCacheFlask,
-    heard: Heard,
+    signals: Signals,
     decorate: t.Any,
     fields: list[tuple[str, str]],
     names: list[str],
@@ -72,9 +72,9 @@ def test_overridden_names_the_endpoint_and_the_fields(
 ) -> None:
     view = with_fields(*fields)
     app.add_url_rule("/", "items", decorate(view) if decorate else view)
-    for _ in range(2):  # what is known of a spelling must not silence the second
-        answer(app)
-    assert heard == [("items", names, reason)] * 2
+    for _ in range(2):  # a known spelling is reported too
+        fetch(app)
+    assert signals == [("items", names, reason)] * 2
 
 
 @pytest.mark.parametrize(
@@ -89,49 +89,49 @@ def test_overridden_names_the_endpoint_and_the_fields(
     ],
 )
 def test_overridden_is_not_sent_where_nothing_changes(
-    app: NoCacheFlask, heard: Heard, decorate: t.Any, fields: list[tuple[str, str]]
+    app: NoCacheFlask, signals: Signals, decorate: t.Any, fields: list[tuple[str, str]]
 ) -> None:
     view = with_fields(*fields)
     app.add_url_rule("/", "items", decorate(view) if decorate else view)
-    assert answer(app).status == 200
-    assert answer(app, "/nowhere").status == 404
-    assert heard == []
+    assert fetch(app).status == 200
+    assert fetch(app, "/nowhere").status == 404
+    assert signals == []
 
 
 def test_overridden_is_not_sent_for_static_files(
-    app: NoCacheFlask, heard: Heard, tmp_path: t.Any
+    app: NoCacheFlask, signals: Signals, tmp_path: t.Any
 ) -> None:
     (tmp_path / "style.css").write_text("p {}")
     app.static_folder = str(tmp_path)
     app.add_url_rule("/file", "file", lambda: send_file(tmp_path / "style.css"))
-    assert answer(app, "/static/style.css").get("ETag")
-    assert heard == []
-    answer(app, "/file")
-    [(endpoint, fields, reason)] = heard
+    assert fetch(app, "/static/style.css").get("ETag")
+    assert signals == []
+    fetch(app, "/file")
+    [(endpoint, fields, reason)] = signals
     assert reason == ""
     assert endpoint == "file"
     assert {*fields} == {"Cache-Control", "Last-Modified", "ETag"}
 
 
-def test_overridden_has_no_endpoint_where_middleware_answers(
-    app: NoCacheFlask, heard: Heard
+def test_overridden_has_no_endpoint_where_middleware_responds(
+    app: NoCacheFlask, signals: Signals
 ) -> None:
     setattr(app, "wsgi_app", expired)  # noqa: B010
-    assert_not_stored(answer(app))
-    assert heard == [(None, ["Expires"], "")]
+    assert_not_stored(fetch(app))
+    assert signals == [(None, ["Expires"], "")]
 
 
 def test_overridden_has_no_endpoint_of_another_app(
-    app: NoCacheFlask, heard: Heard
+    app: NoCacheFlask, signals: Signals
 ) -> None:
     setattr(app, "wsgi_app", expired)  # noqa: B010
     other = NoCacheFlask("other")
-    other.get("/")(lambda: answer(app).body)
-    assert answer(other).body == b"x"
-    assert heard == [(None, ["Expires"], "")]
+    other.get("/")(lambda: fetch(app).body)
+    assert fetch(other).body == b"x"
+    assert signals == [(None, ["Expires"], "")]
 
 
-def test_overridden_receiver_that_fails_opens_nothing(
+def test_overridden_receiver_that_fails_makes_nothing_storable(
     app: NoCacheFlask,
 ) -> None:
     def fail(sender: Flask, **_: t.Any) -> None:
@@ -139,12 +139,12 @@ def test_overridden_receiver_that_fails_opens_nothing(
 
     app.get("/")(with_fields(("Cache-Control", "public")))
     with overridden.connected_to(fail, app):
-        failed = answer(app)
-    assert_not_stored(failed)
-    assert failed.status == 500
+        response = fetch(app)
+    assert_not_stored(response)
+    assert response.status == 500
 
 
-# why a declared response left as no-store
+# the reasons why a declared response is no-store
 
 
 @nocache
@@ -156,7 +156,7 @@ def with_nothing() -> Response:
     return Response("x")
 
 
-def failing() -> Response:
+def fail_in_stream() -> Response:
     abort(404)
 
 
@@ -164,7 +164,7 @@ def streamed() -> Response:
     return Response(iter(["x"]))
 
 
-def rebuilt(view: View) -> View:
+def rebuild(view: View) -> View:
     @functools.wraps(view)
     def wrapper() -> Response:
         return Response(view().get_data())
@@ -178,12 +178,12 @@ def rebuilt(view: View) -> View:
         (public(with_fields()), {"method": "POST"}, "method POST"),
         (public(lambda: Response(status=404)), {}, "status 404"),
         (public(lambda: Response(status="299 Made up")), {}, "status 299"),
-        (public(failing), {}, "status 404"),
+        (public(fail_in_stream), {}, "status 404"),
         (public(lambda: Response(f"{1 / 0}")), {}, "status 500"),
         (public(with_fields(("Set-Cookie", "a=b"))), {}, "Set-Cookie"),
         (public(with_fields(("Vary", "Accept, cookie"))), {}, "Vary"),
         (public(with_fields()), {"headers": {"Authorization": "x"}}, "Authorization"),
-        (rebuilt(public(with_fields())), {}, "lost permit"),
+        (rebuild(public(with_fields())), {}, "lost permit"),
         (
             hourly(streamed),
             {"environ_overrides": {"SERVER_PROTOCOL": "HTTP/1.0"}},
@@ -203,19 +203,19 @@ def rebuilt(view: View) -> View:
         "length",
     ],
 )
-def test_overridden_says_why_a_declared_response_is_not_stored(
-    app: NoCacheFlask, heard: Heard, view: View, request_: t.Any, reason: str
+def test_overridden_has_the_reason_why_a_declared_response_is_no_store(
+    app: NoCacheFlask, signals: Signals, view: View, request_: t.Any, reason: str
 ) -> None:
     app.add_url_rule("/", "items", view, methods=["GET", "POST"])
     method = request_.get("method", "GET")
     options = {name: request_[name] for name in request_ if name != "method"}
     for _ in range(2):
-        assert_not_stored(answer(app, "/", method, **options))
-    assert heard == [("items", [], reason)] * 2
+        assert_not_stored(fetch(app, "/", method, **options))
+    assert signals == [("items", [], reason)] * 2
 
 
-def test_overridden_says_nothing_where_nothing_was_declared(
-    app: NoCacheFlask, heard: Heard
+def test_overridden_is_not_sent_without_a_declaration(
+    app: NoCacheFlask, signals: Signals
 ) -> None:
     app.before_request(lambda: nothing() if request.path == "/closed" else None)
     app.add_url_rule("/closed", "closed", public(with_fields()))
@@ -225,25 +225,25 @@ def test_overridden_says_nothing_where_nothing_was_declared(
     app.register_blueprint(api)
     app.add_url_rule("/inside", "inside", public(with_nothing))
     for path in ("/closed", "/nocache", "/inside", "/api/"):
-        assert_not_stored(answer(app, path))
+        assert_not_stored(fetch(app, path))
     app.before_request_funcs.setdefault(None, []).append(lambda: ("no", 401))
-    assert answer(app, "/closed").status == 401
-    assert heard == []
+    assert fetch(app, "/closed").status == 401
+    assert signals == []
 
 
-def test_overridden_says_nothing_of_what_is_stored(
-    app: NoCacheFlask, heard: Heard
+def test_overridden_is_not_sent_for_storable_responses(
+    app: NoCacheFlask, signals: Signals
 ) -> None:
     app.add_url_rule("/", "items", hourly(with_fields(("Set-Cookie", "a=b"))))
     for method in ("GET", "HEAD"):
-        assert answer(app, "/", method).get("Cache-Control") == "private, max-age=3600"
-    assert heard == []
+        assert fetch(app, "/", method).get("Cache-Control") == "private, max-age=3600"
+    assert signals == []
 
 
 def test_overridden_does_not_name_the_etag_that_the_guard_would_add(
-    app: NoCacheFlask, heard: Heard
+    app: NoCacheFlask, signals: Signals
 ) -> None:
     tagged: t.Any = cacheable(max_age=1, public=True, etag=lambda: "1", reason="tested")
     app.add_url_rule("/", "items", tagged(with_fields(("Set-Cookie", "a=b"))))
-    assert_not_stored(answer(app))
-    assert heard == [("items", [], "Set-Cookie")]
+    assert_not_stored(fetch(app))
+    assert signals == [("items", [], "Set-Cookie")]

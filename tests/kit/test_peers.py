@@ -1,4 +1,4 @@
-"""README's table of what people use today: each mark in it is measured here."""
+"""The marks in README's table of other ways to set the header fields."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def is_no_store(app: Any, path: str, method: str = "GET") -> bool:
 
 
 def is_no_store_after_a_late_hook(app: Any) -> bool:
-    """Return whether a response is no-store that a hook replaces after all others."""
+    """Return whether a response that the last hook replaces is no-store."""
     if not isinstance(app, Flask):
         return False
     # functions run in the reverse order of their registration

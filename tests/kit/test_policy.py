@@ -22,9 +22,9 @@ from nocache import nocache
 from nocache import NoCacheFlask
 from nocache import routes
 
-from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
+from .wsgi import fetch
 from .wsgi import put_inside
 from .wsgi import read_by_caches
 
@@ -46,9 +46,9 @@ def bare() -> Flask:
 
 
 def policy(app: Flask, endpoint: str = "page") -> str:
-    """Return the policy that is listed for an endpoint."""
-    [found] = {r.policy for r in routes(app) if r.endpoint == endpoint}
-    return found
+    """Return the policy of an endpoint in the list of routes."""
+    [text] = {r.policy for r in routes(app) if r.endpoint == endpoint}
+    return text
 
 
 @pytest.mark.parametrize(
@@ -91,21 +91,23 @@ class Page(MethodView):
 
 @pytest.mark.parametrize("decorator", ["nocache-call", "nocache-etag", "cacheable"])
 @pytest.mark.parametrize("target", [Page, 1, "x", None, ("x", 200)], ids=repr)
-def test_declaration_refuses_what_is_no_view(decorator: str, target: t.Any) -> None:
+def test_declaration_refuses_other_objects_than_views(
+    decorator: str, target: t.Any
+) -> None:
     with pytest.raises(TypeError, match="'decorators'|expected a view function"):
         DECORATORS[decorator](target)
 
 
-def test_class_is_refused_with_the_place_for_the_decorator() -> None:
+def test_class_is_refused_with_a_hint() -> None:
     with pytest.raises(TypeError, match="'Page' is a class.* 'decorators'"):
         nocache(Page)
 
 
-# what every form of view keeps
+# every form of view
 
 
 def functions() -> dict[str, t.Any]:
-    """Return new functions, because a mark on one would stay for the next test."""
+    """Return new functions, because a declaration marks them."""
 
     def function(id: int, *, part: str = "all") -> str:
         """Show a page."""
@@ -179,28 +181,28 @@ def test_declaration_reaches_the_wire_and_the_list(
         )
         app.view_functions["page"] = view
 
-    got = answer(app, "/7")
+    response = fetch(app, "/7")
 
-    assert (got.status, got.body) == (200, b"7")
+    assert (response.status, response.body) == (200, b"7")
     if decorator == "cacheable":
-        assert policy(app) == got.get("Cache-Control") == "private, max-age=60"
+        assert policy(app) == response.get("Cache-Control") == "private, max-age=60"
     else:
         assert policy(app) == "no-store"
-        assert_not_stored(got)
+        assert_not_stored(response)
 
 
 @pytest.mark.parametrize("decorator", DECORATORS)
 @pytest.mark.parametrize("kind", functions())
 def test_declaration_keeps_name_signature_and_types(kind: str, decorator: str) -> None:
     view = functions()[kind]
-    declared = DECORATORS[decorator](view)
+    wrapper = DECORATORS[decorator](view)
 
-    assert declared.__name__ == view.__name__
-    assert declared.__module__ == view.__module__
-    assert declared.__doc__ == view.__doc__
-    assert inspect.signature(declared) == inspect.signature(view)
-    assert t.get_type_hints(declared) == t.get_type_hints(view)
-    assert inspect.iscoroutinefunction(declared) == inspect.iscoroutinefunction(view)
+    assert wrapper.__name__ == view.__name__
+    assert wrapper.__module__ == view.__module__
+    assert wrapper.__doc__ == view.__doc__
+    assert inspect.signature(wrapper) == inspect.signature(view)
+    assert t.get_type_hints(wrapper) == t.get_type_hints(view)
+    assert inspect.iscoroutinefunction(wrapper) == inspect.iscoroutinefunction(view)
 
 
 @pytest.mark.parametrize("decorator", DECORATORS)
@@ -282,16 +284,16 @@ def test_order_of_declarations(app: NoCacheFlask, stack: str, expected: str) -> 
     for name in reversed(stack.split()[:-1]):
         view = decorators[name](view)
 
-    got = answer(app)
+    response = fetch(app)
 
     assert policy(app) == expected
     if expected in {"undeclared", "no-store"}:
-        assert_not_stored(got)
+        assert_not_stored(response)
     else:
-        assert got.get("Cache-Control") == expected
+        assert response.get("Cache-Control") == expected
 
 
-def test_cacheable_opens_one_route_of_a_function(app: NoCacheFlask) -> None:
+def test_cacheable_declares_one_route_of_a_function(app: NoCacheFlask) -> None:
     def page() -> str:
         return "x"
 
@@ -300,10 +302,10 @@ def test_cacheable_opens_one_route_of_a_function(app: NoCacheFlask) -> None:
 
     assert policy(app, "open") == "private, max-age=60"
     assert policy(app) == "undeclared"
-    assert_not_stored(answer(app, "/page"))
+    assert_not_stored(fetch(app, "/page"))
 
 
-def test_nocache_closes_every_route_of_a_function(app: NoCacheFlask) -> None:
+def test_nocache_declares_every_route_of_a_function(app: NoCacheFlask) -> None:
     def page() -> str:
         return "x"
 
@@ -361,61 +363,61 @@ BARE: dict[str, tuple[t.Any, int]] = {
 
 @pytest.mark.parametrize("conditions", [{}, CONDITIONS], ids=["fresh", "conditional"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("returned", BARE)
+@pytest.mark.parametrize("form", BARE)
 def test_nocache_protects_a_view_of_any_app(
-    bare: Flask, returned: str, method: str, conditions: dict[str, str]
+    bare: Flask, form: str, method: str, conditions: dict[str, str]
 ) -> None:
-    view, status = BARE[returned]
+    view, status = BARE[form]
     bare.before_request(read_conditions)
     bare.get("/")(nocache(view))
 
-    got = answer(bare, "/", method, headers=conditions)
+    response = fetch(bare, "/", method, headers=conditions)
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_nocache_protects_every_form_of_view_of_any_app(bare: Flask, form: str) -> None:
     bare.add_url_rule("/<int:id>", "page", FORMS[form](nocache))
 
-    got = answer(bare, "/7")
+    response = fetch(bare, "/7")
 
-    assert (got.status, got.body) == (200, b"7")
-    assert_not_stored(got)
+    assert (response.status, response.body) == (200, b"7")
+    assert_not_stored(response)
 
 
-def test_nocache_leaves_the_other_views_of_any_app_alone(bare: Flask) -> None:
+def test_nocache_does_not_change_other_views_of_any_app(bare: Flask) -> None:
     bare.add_url_rule("/one", "one", nocache(lambda: "x"))
     bare.add_url_rule("/other", "other", lambda: "x")
 
-    assert_not_stored(answer(bare, "/one"))
-    assert read_by_caches(answer(bare, "/other").headers) == []
+    assert_not_stored(fetch(bare, "/one"))
+    assert read_by_caches(fetch(bare, "/other").headers) == []
 
 
 def test_nocache_keeps_an_etag_in_any_app(bare: Flask) -> None:
     bare.get("/")(nocache(etag=True)(lambda: ("x", HEADERS)))
 
-    assert_not_stored(answer(bare), beside=[("ETag", '"1"')])
+    assert_not_stored(fetch(bare), beside=[("ETag", '"1"')])
 
 
 def test_nocache_lets_a_download_resume_in_any_app(bare: Flask) -> None:
     bare.get("/")(nocache(lambda: [str(request.range), str(request.if_range)]))
-    sent = {"Range": "bytes=0-1", "If-Range": '"1"'}
+    headers = {"Range": "bytes=0-1", "If-Range": '"1"'}
 
-    assert b"bytes=0-1" in answer(bare, headers=sent).body
+    assert b"bytes=0-1" in fetch(bare, headers=headers).body
 
 
 def test_nocache_twice_protects_once(bare: Flask) -> None:
     bare.get("/")(nocache(nocache(lambda: "x")))
 
-    assert_not_stored(answer(bare))
+    assert_not_stored(fetch(bare))
 
 
 def test_cacheable_does_nothing_without_a_guard(bare: Flask) -> None:
     bare.get("/")(minute(lambda: "x"))
 
-    assert read_by_caches(answer(bare).headers) == []
+    assert read_by_caches(fetch(bare).headers) == []
 
 
 def test_nocache_in_a_plain_app_mounted_in_a_guarded_one(
@@ -424,16 +426,16 @@ def test_nocache_in_a_plain_app_mounted_in_a_guarded_one(
     bare.get("/")(nocache(lambda: ("x", HEADERS)))
     put_inside(app, bare.wsgi_app)
 
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
 
 
-def test_nocache_leaves_a_shared_response_as_it_is(bare: Flask) -> None:
-    # between clear() and extend() another thread could send it without any header
+def test_nocache_does_not_change_a_shared_response(bare: Flask) -> None:
+    # another thread could send it between clear() and extend(), without any field
     shared = Response("x", headers=HEADERS)
     before = [*shared.headers]
     bare.get("/")(nocache(lambda: shared))
 
-    assert_not_stored(answer(bare))
+    assert_not_stored(fetch(bare))
     assert [*shared.headers] == before
 
 
@@ -477,23 +479,23 @@ def nest(app: Flask, *kinds: type[Blueprint]) -> None:
     ],
     ids=lambda p: "-in-".join(k.__name__ for k in p) if isinstance(p, list) else None,
 )
-def test_route_is_closed_by_any_api_blueprint_around_it(
+def test_route_is_no_store_below_any_api_blueprint(
     app: NoCacheFlask, kinds: list[type[Blueprint]], expected: str
 ) -> None:
     nest(app, *kinds)
     endpoint = ".".join([*(f"bp{n}" for n in range(len(kinds))), "page"])
 
-    got = answer(app, "/" + "".join(f"{n}/" for n in range(len(kinds))))
+    response = fetch(app, "/" + "".join(f"{n}/" for n in range(len(kinds))))
 
-    assert got.status == 200
+    assert response.status == 200
     assert policy(app, endpoint) == expected
     if expected == "no-store":
-        assert_not_stored(got)
+        assert_not_stored(response)
     else:
-        assert got.get("Cache-Control") == expected
+        assert response.get("Cache-Control") == expected
 
 
-def test_api_blueprint_registered_twice_is_closed_twice(app: NoCacheFlask) -> None:
+def test_api_blueprint_registered_twice_is_no_store_twice(app: NoCacheFlask) -> None:
     bp = ApiBlueprint("api", "x")
     bp.get("/items", endpoint="page")(minute(lambda: "x"))
     app.register_blueprint(bp, url_prefix="/v1")
@@ -501,7 +503,7 @@ def test_api_blueprint_registered_twice_is_closed_twice(app: NoCacheFlask) -> No
 
     for name, path in [("api", "/v1/items"), ("again", "/v2/items")]:
         assert policy(app, f"{name}.page") == "no-store"
-        assert_not_stored(answer(app, path))
+        assert_not_stored(fetch(app, path))
 
 
 def test_api_blueprint_is_a_blueprint_otherwise(app: NoCacheFlask) -> None:
@@ -510,20 +512,20 @@ def test_api_blueprint_is_a_blueprint_otherwise(app: NoCacheFlask) -> None:
     bp.errorhandler(404)(lambda e: ("gone", 404))
     app.register_blueprint(bp)
 
-    assert answer(app, "/api/items/7").body == b"7"
-    assert answer(app, "/api/items/7", "DELETE").status == 405
+    assert fetch(app, "/api/items/7").body == b"7"
+    assert fetch(app, "/api/items/7", "DELETE").status == 405
 
 
-def test_field_names_that_an_app_makes_up_stay_bounded(app: NoCacheFlask) -> None:
+def test_memory_for_field_names_is_bounded(app: NoCacheFlask) -> None:
     numbers = itertools.count()
     app.get("/")(lambda: ("x", {f"X-{next(numbers)}": "1" for _ in range(1000)}))
-    answer(app)
+    fetch(app)
     tracemalloc.start()
     try:
-        answer(app)
+        fetch(app)
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(5):
-            assert_not_stored(answer(app))
+            assert_not_stored(fetch(app))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

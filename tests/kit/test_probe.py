@@ -46,7 +46,7 @@ class Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def served(app: WSGI) -> Iterator[str]:
+def serve(app: WSGI) -> Iterator[str]:
     with make_server("127.0.0.1", 0, app, Threading, Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -57,8 +57,8 @@ def served(app: WSGI) -> Iterator[str]:
             thread.join()
 
 
-def caching(app: WSGI, fields: dict[str, str], with_query: bool = True) -> WSGI:
-    """Respond to GET from a store that no header keeps anything out of."""
+def cache(app: WSGI, fields: dict[str, str], with_query: bool = True) -> WSGI:
+    """Store every response to GET and reuse it, despite its header fields."""
     store: dict[str, Response] = {}
 
     def pass_through(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
@@ -110,12 +110,12 @@ def add_routes(app: Flask) -> None:
 
 
 @pytest.fixture
-def heard(app: Flask) -> list[tuple[str, str, dict[str, str]]]:
-    """What arrived at the app: method, target and headers."""
+def arrivals(app: Flask) -> list[tuple[str, str, dict[str, str]]]:
+    """The requests that reach the app: method, target and headers."""
     requests = []
 
     @app.before_request
-    def hear() -> None:
+    def record() -> None:
         target = request.full_path.rstrip("?")
         requests.append((request.method, target, dict(request.headers)))
 
@@ -131,15 +131,15 @@ def probe(runner: FlaskCliRunner) -> Callable[..., t.Any]:
 
 
 def test_guarded_app_has_no_findings(app: Flask, probe: t.Any) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url)
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_plain_app_is_found_by_every_exit(probe: t.Any) -> None:
+def test_plain_app_has_a_finding_for_every_exit(probe: t.Any) -> None:
     plain = Flask("kit_app")
     add_routes(plain)
-    with served(plain) as url:
+    with serve(plain) as url:
         result = probe(url)
     assert result.exit_code == 1
     for subject in (
@@ -174,10 +174,10 @@ def test_plain_app_is_found_by_every_exit(probe: t.Any) -> None:
         ({"X-Cache": "HIT", "X-Served-By": "cache-1"}, "'HIT', via 'cache-1'"),
     ],
 )
-def test_copies_of_a_cache_are_found(
+def test_copy_of_a_cache_is_a_finding(
     app: Flask, probe: t.Any, fields: dict[str, str], fact: str
 ) -> None:
-    with served(caching(app, fields)) as url:
+    with serve(cache(app, fields)) as url:
         result = probe(url)
     assert result.exit_code == 1
     lines = [line for line in result.stdout.splitlines() if "NC008" in line]
@@ -199,72 +199,74 @@ def test_copies_of_a_cache_are_found(
         {"Via": "1.1 edge", "X-Served-By": "cache-1"},
     ],
 )
-def test_caches_that_passed_are_no_finding(
+def test_cache_without_a_copy_is_no_finding(
     app: Flask, probe: t.Any, fields: dict[str, str]
 ) -> None:
-    with served(caching(app, fields)) as url:
+    with serve(cache(app, fields)) as url:
         result = probe(url)
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_copies_are_found_where_the_cache_ignores_the_query(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+def test_copy_is_a_finding_where_the_cache_ignores_the_query(
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(caching(app, {"Age": "1"}, with_query=False)) as url:
+    with serve(cache(app, {"Age": "1"}, with_query=False)) as url:
         assert probe(url).exit_code == 1
-    assert len([h for h in heard if h[:2] == ("GET", "/api/items")]) == 1
+    assert len([h for h in arrivals if h[:2] == ("GET", "/api/items")]) == 1
 
 
 def test_each_path_is_requested_twice_without_and_twice_with_a_marker(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         probe(url)
         probe(url)
-    plain = [h for h in heard if h[:2] == ("GET", "/api/items")]
-    marked = [h[1] for h in heard if h[1].startswith("/api/items?nocache-probe=")]
+    plain = [h for h in arrivals if h[:2] == ("GET", "/api/items")]
+    targets = [h[1] for h in arrivals if h[1].startswith("/api/items?nocache-probe=")]
     # twice each and the conditional one
     assert len(plain) == 2 * 3
-    assert sorted(marked.count(target) for target in set(marked)) == [2, 2]
+    assert sorted(targets.count(target) for target in set(targets)) == [2, 2]
 
 
 def test_only_reading_methods_are_sent(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         probe(url)
-    assert {method for method, *_ in heard} == {"GET", "HEAD", "OPTIONS"}
+    assert {method for method, *_ in arrivals} == {"GET", "HEAD", "OPTIONS"}
 
 
 def test_unsafe_sends_the_methods_of_the_routes(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         assert probe(url, "--unsafe").exit_code == 0
-    posts = {h[1] for h in heard if h[0] == "POST"}
-    # a route that does not take it as well: 405 may be kept, too
+    posts = {h[1] for h in arrivals if h[0] == "POST"}
+    # and one to a route without POST, because a 405 may be stored too
     assert {"/api/items", "/api/items/1", "/countries"} <= posts
 
 
-def test_path_of_the_url_goes_before_every_route(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+def test_path_of_the_url_precedes_every_route(
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         probe(f"{url}/shop/")
-    assert heard
-    assert all(target.startswith("/shop/") for _, target, _ in heard)
+    assert arrivals
+    assert all(target.startswith("/shop/") for _, target, _ in arrivals)
 
 
-def test_arguments_fill_the_rules(app: Flask, probe: t.Any, heard: list[t.Any]) -> None:
-    with served(app) as url:
+def test_arguments_fill_the_rules(
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
+) -> None:
+    with serve(app) as url:
         assert probe(url, "--arg", "id=42").exit_code == 0
-    assert any(target == "/api/items/42" for _, target, _ in heard)
+    assert any(target == "/api/items/42" for _, target, _ in arrivals)
 
 
 def test_argument_that_no_sample_fits_is_named(app: Flask, probe: t.Any) -> None:
     app.url_map.converters["odd"] = type("Odd", (BaseConverter,), {"regex": "[.]{3}"})
     app.add_url_rule("/odd/<odd:dots>", "odd", lambda dots: "x")
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url)
         assert result.exit_code == 2
         assert "No sample fits 'dots' of the rule '/odd/<odd:dots>'." in result.stderr
@@ -273,18 +275,18 @@ def test_argument_that_no_sample_fits_is_named(app: Flask, probe: t.Any) -> None
 
 
 def test_redirects_are_not_followed(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    # nothing listens where it points to
-    with served(app) as url:
+    # no server listens at its target
+    with serve(app) as url:
         assert probe(url).exit_code == 0
-    assert any(target == "/elsewhere" for _, target, _ in heard)
+    assert any(target == "/elsewhere" for _, target, _ in arrivals)
 
 
-def test_headers_are_sent_and_nothing_else_is(
+def test_only_the_headers_of_the_user_are_sent(
     app: Flask,
     probe: t.Any,
-    heard: list[t.Any],
+    arrivals: list[t.Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -292,22 +294,25 @@ def test_headers_are_sent_and_nothing_else_is(
     netrc.write_text("machine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with served(app) as url:
+    with serve(app) as url:
         assert probe(url).exit_code == 0
-        # where a response may be shared, it must not depend on made-up ones either
+        # storable responses are requested with forged fields too
         assert {
             target.partition("?")[0]
-            for _, target, headers in heard
+            for _, target, headers in arrivals
             if "Authorization" in headers
         } == {"/countries"}
         assert all(
-            headers["User-Agent"].startswith("nocache-probe/") for *_, headers in heard
+            headers["User-Agent"].startswith("nocache-probe/")
+            for *_, headers in arrivals
         )
-        heard.clear()
+        arrivals.clear()
         probe(url, "--header", "authorization: Bearer x", "--header", "User-Agent: me")
-    sent = {h["Authorization"] for _, target, h in heard if "/countries" not in target}
-    assert sent == {"Bearer x"}
-    assert {headers["User-Agent"] for *_, headers in heard} == {"me"}
+    credentials = {
+        h["Authorization"] for _, target, h in arrivals if "/countries" not in target
+    }
+    assert credentials == {"Bearer x"}
+    assert {headers["User-Agent"] for *_, headers in arrivals} == {"me"}
 
 
 @pytest.mark.parametrize(
@@ -354,7 +359,7 @@ def test_silent_host_exits_2_after_the_timeout(probe: t.Any) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_endless_body_ends_the_wait_not_the_probe(app: Flask, probe: t.Any) -> None:
+def test_endless_body_does_not_stop_the_probe(app: Flask, probe: t.Any) -> None:
     stop = threading.Event()
 
     @app.get("/endless")
@@ -365,13 +370,13 @@ def test_endless_body_ends_the_wait_not_the_probe(app: Flask, probe: t.Any) -> N
 
         return body()
 
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url, "--timeout", "0.2")
         stop.set()
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_missing_client_is_named_with_the_command_that_installs_it(
+def test_missing_urllib3_is_an_error_with_the_command(
     probe: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "urllib3", None)
@@ -380,31 +385,33 @@ def test_missing_client_is_named_with_the_command_that_installs_it(
     assert "urllib3 is not installed. Run: pip install 'urllib3>=2'" in result.stderr
 
 
-def test_formats_and_output_are_those_of_the_audit(
+def test_formats_and_output_are_the_same_as_in_the_audit(
     app: Flask, probe: t.Any, tmp_path: Path
 ) -> None:
-    with served(caching(app, {"Age": "1"})) as url:
-        result = probe(url, "--format", "github", "--output", "found.txt")
+    with serve(cache(app, {"Age": "1"})) as url:
+        result = probe(url, "--format", "github", "--output", "findings.txt")
     assert (result.exit_code, result.output) == (1, "")
-    assert "title=NC008 storable-response::" in (tmp_path / "found.txt").read_text()
+    assert "title=NC008 storable-response::" in (tmp_path / "findings.txt").read_text()
 
 
 # the requests that the wire test sends
 
 
 def test_plan_has_every_request_of_the_wire_test(
-    app: Flask, heard: list[t.Any]
+    app: Flask, arrivals: list[t.Any]
 ) -> None:
     check_app(app)
-    # the wire test has a view raise as well, which is not done to a deployed service
-    of_wire_test = {(method, target.partition("?")[0]) for method, target, _ in heard}
+    # the wire test also makes views raise, which a probe cannot
+    of_wire_test = {
+        (method, target.partition("?")[0]) for method, target, _ in arrivals
+    }
     service = Service("http://127.0.0.1:9", [], 1)
     planned = plan(app, service, {}, unsafe=True)
 
     assert of_wire_test <= {(request.method, request.path) for request in planned}
 
 
-# responses that may be shared
+# responses that shared caches may store
 
 
 def public_page(app: Flask, view: Callable[[], t.Any]) -> None:
@@ -414,7 +421,7 @@ def public_page(app: Flask, view: Callable[[], t.Any]) -> None:
 
 def test_nc012_unkeyed(app: Flask, probe: t.Any) -> None:
     public_page(app, lambda: request.headers.get("X-Forwarded-Host", "none"))
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url)
     assert result.exit_code == 1
     assert (
@@ -425,19 +432,19 @@ def test_nc012_unkeyed(app: Flask, probe: t.Any) -> None:
 
 
 def test_nc012_in_a_page_that_shows_its_address(app: Flask, probe: t.Any) -> None:
-    """The query that the probe made for itself is no change."""
+    """The query of the probe is no change."""
     app.config["TRUSTED_HOSTS"] = ["127.0.0.1"]
     public_page(app, lambda: f"{request.url} {request.headers.get('Origin')}")
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url)
     assert "changes with Origin" in result.stdout
     assert result.stdout.count("NC0") == 1
 
 
 def test_nc012_behind_a_cache_that_keys_by_the_url(app: Flask, probe: t.Any) -> None:
-    """No copy hides the change, and the service's own copies stay clean."""
+    """No copy hides the change, and the probe adds none to those of the service."""
     public_page(app, lambda: request.headers.get("X-Forwarded-Host", "none"))
-    with served(caching(app, {})) as url:
+    with serve(cache(app, {})) as url:
         result = probe(url)
         page = urllib3.request("GET", f"{url}/page", headers={})
     assert "changes with X-Forwarded-Host" in result.stdout
@@ -448,7 +455,7 @@ def test_nc012_behind_a_cache_that_keys_by_the_url(app: Flask, probe: t.Any) -> 
     "view",
     [
         lambda: str(random()),
-        # shows the query that the probe made for itself
+        # shows the query of the probe
         lambda: request.url,
         lambda: "the same",
     ],
@@ -457,13 +464,13 @@ def test_nc012_behind_a_cache_that_keys_by_the_url(app: Flask, probe: t.Any) -> 
 def test_nc012_noop(app: Flask, probe: t.Any, view: t.Any) -> None:
     app.config["TRUSTED_HOSTS"] = ["127.0.0.1"]
     public_page(app, view)
-    with served(app) as url:
+    with serve(app) as url:
         result = probe(url)
     assert (result.exit_code, result.output) == (0, "")
 
 
 def test_nc012_of_the_edge_noop(app: Flask, probe: t.Any) -> None:
-    """A host that the edge does not know, and what it responds by itself."""
+    """The edge responds itself to a host that it does not know."""
     public_page(app, lambda: "page")
 
     def edge(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
@@ -472,15 +479,15 @@ def test_nc012_of_the_edge_noop(app: Flask, probe: t.Any) -> None:
             return response(environ, start_response)
         return app(environ, start_response)
 
-    with served(edge) as url:
+    with serve(edge) as url:
         result = probe(url)
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_copy_of_a_private_response_is_found(app: Flask, probe: t.Any) -> None:
+def test_copy_of_a_private_response_is_a_finding(app: Flask, probe: t.Any) -> None:
     declare: t.Any = cacheable(max_age=60, reason="a test")
     app.add_url_rule("/mine", "mine", declare(lambda: "mine"))
-    with served(caching(app, {"X-Cache": "HIT"})) as url:
+    with serve(cache(app, {"X-Cache": "HIT"})) as url:
         result = probe(url)
     assert "'GET /mine' may be stored: a cache kept a copy" in result.stdout
 
@@ -489,8 +496,8 @@ def test_copy_of_a_private_response_is_found(app: Flask, probe: t.Any) -> None:
 
 
 def by_name(app: WSGI, looks_static: str) -> WSGI:
-    """Store what has a static-looking name, whatever its headers say."""
-    stores = caching(app, {"X-Cache": "HIT"})
+    """Store responses by their names, despite their header fields."""
+    stores = cache(app, {"X-Cache": "HIT"})
 
     def edge(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         target = environ["REQUEST_URI"] if "REQUEST_URI" in environ else ""
@@ -502,7 +509,7 @@ def by_name(app: WSGI, looks_static: str) -> WSGI:
 
 
 def nc015(output: str) -> dict[str, str]:
-    """Return the names that are found, by what they are names of."""
+    """Return the names in each NC015, by its route."""
     lines = re.findall(r"NC015 cache-deception: '(.+?)' .*?: (.+?) \(a cache", output)
     assert output.count("NC0") == len(lines), output
     return dict(lines)
@@ -510,7 +517,7 @@ def nc015(output: str) -> dict[str, str]:
 
 def test_nc015_by_extension(app: Flask, probe: t.Any) -> None:
     app.add_url_rule("/users/<name>", "user", nocache(lambda name: name))
-    with served(by_name(app, r"\.css$")) as url:
+    with serve(by_name(app, r"\.css$")) as url:
         result = probe(url, "--arg", "name=alice")
     names = nc015(result.stdout)
     ends = "/x.css, ;x.css, %3bx.css, %2fx.css, %00x.css, %23x.css, %3fx.css"
@@ -523,42 +530,42 @@ def test_nc015_by_the_extension_of_an_argument(
     app: Flask, probe: t.Any, extension: str
 ) -> None:
     app.add_url_rule("/users/<name>", "user", nocache(lambda name: name))
-    with served(by_name(app, rf"/users/\w+\.{extension}$")) as url:
+    with serve(by_name(app, rf"/users/\w+\.{extension}$")) as url:
         result = probe(url, "--arg", "name=alice")
     assert nc015(result.stdout) == {"GET /users/<name>": f"alice.{extension}"}
 
 
 def test_nc015_by_directory(app: Flask, probe: t.Any) -> None:
-    with served(by_name(app, r"^/static/\.\.")) as url:
+    with serve(by_name(app, r"^/static/\.\.")) as url:
         result = probe(url)
     assert set(nc015(result.stdout).values()) == {"/static/..%2f"}
 
 
-def test_nc015_sees_a_cache_that_says_nothing(app: Flask, probe: t.Any) -> None:
+def test_nc015_cache_without_a_sign(app: Flask, probe: t.Any) -> None:
     @app.after_request
     def send_id(response: t.Any) -> t.Any:
         response.headers["X-Request-ID"] = request.headers["X-Request-ID"]
         return response
 
-    with served(caching(app, {})) as url:
+    with serve(cache(app, {})) as url:
         result = probe(url)
     assert "NC015 cache-deception: 'GET /api/items'" in result.stdout
 
 
-def test_nc015_what_may_be_shared_noop(app: Flask, probe: t.Any) -> None:
+def test_nc015_public_response_noop(app: Flask, probe: t.Any) -> None:
     declare: t.Any = cacheable(max_age=60, public=True, reason="a test")
     app.add_url_rule("/files/<path:name>", "file", declare(lambda name: name))
-    with served(by_name(app, "^/files/")) as url:
+    with serve(by_name(app, "^/files/")) as url:
         result = probe(url)
     assert (result.exit_code, result.output) == (0, "")
 
 
 def test_nc015_names_are_new_each_time(
-    app: Flask, probe: t.Any, heard: list[t.Any]
+    app: Flask, probe: t.Any, arrivals: list[t.Any]
 ) -> None:
-    with served(app) as url:
+    with serve(app) as url:
         probe(url)
         probe(url)
-    names = re.findall(r"/api/items/(\w+)\.css", " ".join(h[1] for h in heard))
+    names = re.findall(r"/api/items/(\w+)\.css", " ".join(h[1] for h in arrivals))
     assert len(set(names)) == 2
     assert names.count(names[0]) > 1

@@ -1,4 +1,4 @@
-"""What products between a client and a service do, as the probe should read it."""
+"""The probe behind the products that stand between a client and a service."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from flask import Response
 from nocache import ApiBlueprint
 from nocache import NoCacheFlask
 
-from .test_probe import caching
-from .test_probe import served
+from .test_probe import cache
+from .test_probe import serve
 
 WSGI = Callable[..., t.Any]
 Fields = list[tuple[str, str]]
@@ -31,16 +31,16 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
     return app
 
 
-def reported(app: Flask, front: WSGI, *options: str) -> str:
-    """Return what the probe reports of an app behind a front."""
-    with served(front) as url:
+def probe_behind(app: Flask, front: WSGI, *options: str) -> str:
+    """Return the output of the probe for an app behind a product."""
+    with serve(front) as url:
         result = app.test_cli_runner().invoke(args=["nocache", "probe", url, *options])
     assert result.exit_code == bool(result.output), result.output
     return result.output
 
 
-def found(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
-    """Return what the probe reports, the responses' fields rewritten on the way."""
+def probe_rewritten(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
+    """Return the output of the probe behind a proxy that rewrites the fields."""
 
     def through(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         def start(status: str, fields: Fields, *rest: t.Any) -> t.Any:
@@ -48,12 +48,12 @@ def found(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
 
         return app(environ, start)
 
-    return reported(app, through)
+    return probe_behind(app, through)
 
 
 @pytest.fixture
 def echo(app: Flask) -> Flask:
-    """An app that sends back the id of the request."""
+    """An app that repeats the id of the request in its response."""
 
     @app.after_request
     def send_id(response: Response) -> Response:
@@ -63,33 +63,33 @@ def echo(app: Flask) -> Flask:
     return app
 
 
-def test_probe_finds_nothing_behind_nothing(app: Flask) -> None:
-    assert found(app, lambda fields: fields) == ""
+def test_probe_without_a_proxy_has_no_findings(app: Flask) -> None:
+    assert probe_rewritten(app, lambda fields: fields) == ""
 
 
 def test_probe_reads_names_in_lower_case(app: Flask) -> None:
-    """HAProxy and Envoy write them so, and whatever speaks HTTP/2 with the service."""
-    assert found(app, lambda fields: [(n.lower(), v) for n, v in fields]) == ""
+    """HAProxy, Envoy and HTTP/2 send names in lower case."""
+    assert (
+        probe_rewritten(app, lambda fields: [(n.lower(), v) for n, v in fields]) == ""
+    )
 
 
 @pytest.mark.parametrize(
     "miss",
     [("X-Varnish", "32770"), ("X-Cache", "MISS"), ("X-Cache", "Error from cloudfront")],
 )
-def test_probe_takes_an_age_of_nothing_for_none(
-    app: Flask, miss: tuple[str, str]
-) -> None:
-    """Varnish and Fastly write it into every response, also one they just fetched."""
-    assert found(app, lambda fields: [*fields, ("Age", "0"), miss]) == ""
+def test_probe_ignores_an_age_of_0(app: Flask, miss: tuple[str, str]) -> None:
+    """Varnish and Fastly send it with every response, also with a new one."""
+    assert probe_rewritten(app, lambda fields: [*fields, ("Age", "0"), miss]) == ""
 
 
 def test_probe_waits_for_a_copy_to_age(app: Flask) -> None:
-    """One that is requested in the second it was stored in is of age 0, too."""
-    stored: dict[str, float] = {}
+    """A copy has an Age of 0 in the second after it is stored."""
+    times: dict[str, float] = {}
 
     def aging(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         key = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-        since = stored.setdefault(f"{key}?{environ['QUERY_STRING']}", monotonic())
+        since = times.setdefault(f"{key}?{environ['QUERY_STRING']}", monotonic())
         age = ("Age", str(int(monotonic() - since)))
 
         def start(status: str, fields: Fields, *rest: t.Any) -> t.Any:
@@ -98,7 +98,7 @@ def test_probe_waits_for_a_copy_to_age(app: Flask) -> None:
         return app(environ, start)
 
     fact = "'GET /api/items' may be stored: a cache kept a copy, Age is '1'."
-    assert fact in reported(app, aging)
+    assert fact in probe_behind(app, aging)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_probe_waits_for_a_copy_to_age(app: Flask) -> None:
     ],
     ids=str,
 )
-def test_probe_sees_a_copy_that_was_asked_about(
+def test_probe_reports_a_copy_that_was_revalidated(
     app: Flask, sign: tuple[str, str]
 ) -> None:
     name, value = sign
-    assert f"a cache kept a copy, {name} is {value!r}." in found(
+    assert f"a cache kept a copy, {name} is {value!r}." in probe_rewritten(
         app, lambda fields: [*fields, sign]
     )
 
@@ -137,29 +137,29 @@ def test_probe_sees_a_copy_that_was_asked_about(
     ],
     ids=str,
 )
-def test_probe_takes_no_other_word_for_a_copy(
-    app: Flask, sign: tuple[str, str]
-) -> None:
-    assert found(app, lambda fields: [*fields, sign]) == ""
+def test_probe_ignores_other_values(app: Flask, sign: tuple[str, str]) -> None:
+    assert probe_rewritten(app, lambda fields: [*fields, sign]) == ""
 
 
-def test_probe_sees_the_same_request_id_twice(app: Flask) -> None:
-    """As a proxy that names the requests itself makes a cache before it do."""
+def test_probe_reports_a_repeated_request_id(app: Flask) -> None:
+    """A cache repeats the ids of a proxy behind it."""
     fact = "a cache kept a copy, its X-Request-ID is from an earlier response."
-    assert fact in found(app, lambda fields: [*fields, ("x-request-id", "same")])
-
-
-def test_probe_sees_a_cache_that_says_nothing(echo: Flask) -> None:
-    """Such as nginx, by the id of another request alone."""
-    fact = "a cache kept a copy, its X-Request-ID is from an earlier response."
-    assert f"'GET /api/items' may be stored: {fact}" in reported(
-        echo, caching(echo, {})
+    assert fact in probe_rewritten(
+        app, lambda fields: [*fields, ("x-request-id", "same")]
     )
 
 
-def test_probe_concludes_nothing_from_ids_that_nobody_sends_back(app: Flask) -> None:
-    assert reported(app, caching(app, {})) == ""
+def test_probe_reports_a_cache_without_a_sign(echo: Flask) -> None:
+    """nginx shows a copy only by the id of another request."""
+    fact = "a cache kept a copy, its X-Request-ID is from an earlier response."
+    assert f"'GET /api/items' may be stored: {fact}" in probe_behind(
+        echo, cache(echo, {})
+    )
 
 
-def test_probe_asks_each_time_under_another_id(echo: Flask) -> None:
-    assert reported(echo, echo, "--header", "x-request-id: mine") == ""
+def test_probe_needs_no_request_ids_in_responses(app: Flask) -> None:
+    assert probe_behind(app, cache(app, {})) == ""
+
+
+def test_probe_sends_a_new_id_each_time(echo: Flask) -> None:
+    assert probe_behind(echo, echo, "--header", "x-request-id: mine") == ""

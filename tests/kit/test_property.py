@@ -1,4 +1,4 @@
-"""Whatever is stacked up: what is not declared cacheable, no cache could keep."""
+"""No cache could store a response that is not declared cacheable, in random apps."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import oracle
-from .wsgi import Answer
-from .wsgi import answer
+from .wsgi import fetch
 from .wsgi import put_inside
+from .wsgi import WireResponse
 
 STACKS = 10_000 if os.environ.get("NIGHTLY") == "1" else 600
 
@@ -93,9 +93,9 @@ CONDITIONS = [
     ("Authorization", "Basic eDp5"),
     ("Cookie", "session=x"),
 ]
-KEPT = {200, 203, 206, 304}
+STORABLE = {200, 203, 206, 304}
 COPY = "the copy that a client or cache has"
-MAY_KEEP = {
+ALLOWED_STORES = {
     DECLARED["minute"]: {"browser", COPY},
     DECLARED["hour"]: {"browser", "proxy", COPY},
     DECLARED["ask"]: {"browser", "proxy", COPY},
@@ -104,14 +104,14 @@ MAY_KEEP = {
 
 @dataclass(frozen=True)
 class Stack:
-    """A route and all that has a hand in its answer."""
+    """A route, and everything that takes part in its response."""
 
     blueprints: tuple[str, ...]
     decorators: tuple[str, ...]
     exit: str
     status: int
     hooks: frozenset[str]
-    written: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str], ...]
     writer: str
     middleware: frozenset[str]
     rule_methods: tuple[str, ...]
@@ -123,7 +123,7 @@ class Stack:
 
 EXITS = ["text", "response", "stream", "condition", "shared", "redirect", "session"]
 FAILURES = ["abort", "abort-response", "error", "none", "stream-error"]
-HOOKS = ["answers", "aborts", "anew", "fails", "condition", "patched", "handler"]
+HOOKS = ["responds", "aborts", "anew", "fails", "condition", "patched", "handler"]
 WRITERS = ["view", "after_request", "request_finished", "wsgi_headers", "middleware"]
 STACK = st.builds(
     Stack,
@@ -142,7 +142,7 @@ STACK = st.builds(
     hooks=st.one_of(st.just([]), st.lists(st.sampled_from(HOOKS), max_size=2)).map(
         frozenset
     ),
-    written=st.lists(st.sampled_from(HEADERS), max_size=5).map(tuple),
+    fields=st.lists(st.sampled_from(HEADERS), max_size=5).map(tuple),
     writer=st.sampled_from(WRITERS),
     middleware=st.lists(
         st.sampled_from(["copy", "drop", "mount", "proxy", "get"]), max_size=2
@@ -159,12 +159,12 @@ STACK = st.builds(
 )
 
 
-def declared(stack: Stack) -> str | None:
-    """Return the policy that this answer may have at most, from what was stacked up."""
+def allowed_policy(stack: Stack) -> str | None:
+    """Return the most open policy that a response of a stack may have."""
     mark = None
     for name in reversed(stack.decorators):
         if name == "hides":
-            mark = None  # a wrapper without functools.wraps loses what is below
+            mark = None  # a wrapper without functools.wraps loses the declaration below
         elif name in {"nocache", "etag"}:
             mark = "nocache"
         elif name in DECLARED:
@@ -173,19 +173,19 @@ def declared(stack: Stack) -> str | None:
         return None
     if stack.method not in {"GET", "HEAD"} or stack.target != "route":
         return None
-    # a stream that fails becomes a 500, and where no body is sent it does not fail
+    # a stream that fails is a 500; without a body it does not fail
     if stack.exit in {"redirect", *FAILURES} - {"stream-error"}:
         return None
-    # only the client's own cache may store what comes with a cookie
+    # with a cookie only a private cache may store the response
     if stack.exit == "session" and DECLARED[mark].startswith("public"):
         return None
-    if stack.hooks & {"answers", "aborts", "anew", "fails"}:
+    if stack.hooks & {"responds", "aborts", "anew", "fails"}:
         return None
     return DECLARED[mark]
 
 
 def app_of(stack: Stack) -> t.Any:
-    """Return what a server is given for a stack."""
+    """Return the WSGI callable of a stack."""
     app = NoCacheFlask("stacked", static_folder=None)
     app.config.update(
         NOCACHE_CDN_HEADERS=stack.cdn, PROPAGATE_EXCEPTIONS=False, SECRET_KEY="x"
@@ -230,16 +230,16 @@ def add_route(app: Flask, stack: Stack) -> None:
 
 
 def leave(stack: Stack, shared: Response) -> t.Any:
-    """Answer as the view of a stack does."""
-    written = list(stack.written) if stack.writer == "view" else []
-    whole = Response("x" if stack.status != 304 else "", stack.status, written)
+    """Return or raise as the view of a stack does."""
+    fields = list(stack.fields) if stack.writer == "view" else []
+    whole = Response("x" if stack.status != 304 else "", stack.status, fields)
     match stack.exit:
         case "text":
-            return "x", stack.status, written
+            return "x", stack.status, fields
         case "response":
             return whole
         case "stream":
-            return Response(iter(["", "x"]), stack.status, written)
+            return Response(iter(["", "x"]), stack.status, fields)
         case "condition":
             whole.add_etag()
             return whole.make_conditional(request, True, 1)
@@ -257,7 +257,7 @@ def leave(stack: Stack, shared: Response) -> t.Any:
         case "error":
             raise LookupError
         case "stream-error":
-            return Response(broken(), stack.status, written)
+            return Response(broken(), stack.status, fields)
     return None
 
 
@@ -273,7 +273,7 @@ def broken() -> Iterator[str]:
 
 
 def add_hooks(app: Flask, stack: Stack) -> None:
-    other = Response("other", stack.status, list(stack.written))
+    other = Response("other", stack.status, list(stack.fields))
     after: dict[str, t.Any] = {
         "anew": lambda response: other,
         "fails": lambda response: 1 / 0,
@@ -282,7 +282,7 @@ def add_hooks(app: Flask, stack: Stack) -> None:
     for name, hook in after.items():
         if name in stack.hooks:
             app.after_request(hook)
-    if "answers" in stack.hooks:
+    if "responds" in stack.hooks:
         app.before_request(lambda: other)
     if "aborts" in stack.hooks:
         app.url_value_preprocessor(lambda endpoint, values: abort(404))
@@ -294,18 +294,18 @@ def add_hooks(app: Flask, stack: Stack) -> None:
 
 
 def add_writer(app: Flask, stack: Stack) -> None:
-    written = list(stack.written)
+    fields = list(stack.fields)
     if stack.writer == "after_request":
 
         @app.after_request
         def write(response: Response) -> Response:
-            response.headers.extend(written)
+            response.headers.extend(fields)
             return response
 
     elif stack.writer == "request_finished":
 
         def receive(sender: object, response: Response, **extra: object) -> None:
-            response.headers.extend(written)
+            response.headers.extend(fields)
 
         request_finished.connect(receive, app, weak=False)
     elif stack.writer == "wsgi_headers":
@@ -313,7 +313,7 @@ def add_writer(app: Flask, stack: Stack) -> None:
         class Writing(Response):
             def get_wsgi_headers(self, environ: t.Any) -> t.Any:
                 headers = super().get_wsgi_headers(environ)
-                headers.extend(written)
+                headers.extend(fields)
                 return headers
 
         app.response_class = Writing
@@ -323,63 +323,71 @@ def add_writer(app: Flask, stack: Stack) -> None:
             app,
             lambda environ, start: inner(
                 environ,
-                lambda status, headers, *exc: start(status, headers + written, *exc),
+                lambda status, headers, *exc: start(status, headers + fields, *exc),
             ),
         )
 
 
-def ask(stack: Stack) -> list[tuple[t.Any, Answer]]:
-    """Return the headers and responses of a fresh request, and the stack's own."""
+def send_requests(stack: Stack) -> list[tuple[t.Any, WireResponse]]:
+    """Return headers and response of a plain request, and of the stack's request."""
     app = app_of(stack)
-    # assigned middleware is inside of __call__, and outside of itself
+    # __call__ has the middleware inside, wsgi_app has it outside
     if "proxy" in stack.middleware and type(app.wsgi_app).__name__ == "method":
         app = ProxyFix(app.wsgi_app)
     path = {"route": "/a/b", "slash": "/a/b/", "nowhere": "/n", "double": "/a//b"}
-    sent: list[t.Any] = [[], list(stack.conditions)]
-    return [(h, answer(app, path[stack.target], stack.method, headers=h)) for h in sent]
+    headers: list[t.Any] = [[], list(stack.conditions)]
+    return [
+        (h, fetch(app, path[stack.target], stack.method, headers=h)) for h in headers
+    ]
 
 
 def check(stack: Stack) -> set[str]:
-    """Hold the answers to a stack against the invariant, and say what they were."""
-    came_to = set()
-    for sent, got in ask(stack):
-        kept = set()
+    """Assert the invariant for the responses of a stack, and return the outcomes."""
+    outcomes = set()
+    for headers, response in send_requests(stack):
+        stores = set()
         for authorized in {False, "Authorization" in dict(stack.conditions)}:
-            kept |= oracle.keepers(
-                stack.method, got.status, got.headers, authorized=authorized
+            stores |= oracle.storing_caches(
+                stack.method, response.status, response.headers, authorized=authorized
             )
-        # exactly one line, whoever answered: two could be read either way
-        control = got.get("Cache-Control")
-        assert got.get("Nocache-Permit") is None
+        # one line from every exit, because two could be read either way
+        control = response.get("Cache-Control")
+        assert response.get("Nocache-Permit") is None
         if control == EXACT:
-            came_to.add(f"closed {got.status}")
-            assert kept == set()
+            outcomes.add(f"closed {response.status}")
+            assert stores == set()
         else:
-            came_to.add(f"open {got.status}")
-            assert control == declared(stack)
+            outcomes.add(f"open {response.status}")
+            assert control == allowed_policy(stack)
             assert control is not None
-            assert got.status in KEPT
-            assert kept <= MAY_KEEP[control]
+            assert response.status in STORABLE
+            assert stores <= ALLOWED_STORES[control]
             if control.startswith("public"):
-                assert got.get("Set-Cookie") is None
-                assert "Cookie" not in (got.get("Vary") or "")
-                assert "Authorization" not in dict(sent)
-    return came_to
+                assert response.get("Set-Cookie") is None
+                assert "Cookie" not in (response.get("Vary") or "")
+                assert "Authorization" not in dict(headers)
+    return outcomes
 
 
-def test_what_is_not_declared_cacheable_is_not_storable() -> None:
-    came_to: set[str] = set()
+def test_undeclared_response_is_not_storable() -> None:
+    outcomes: set[str] = set()
 
     @settings(max_examples=STACKS, derandomize=True, deadline=None, database=None)
     @given(STACK)
     def check_all(stack: Stack) -> None:
         for outcome in check(stack):
             event(outcome)
-            came_to.add(outcome)
+            outcomes.add(outcome)
 
     check_all()
-    # so that nothing is proven on stacks that never get there
-    assert came_to >= {"open 200", "open 304", "closed 200", "closed 404", "closed 500"}
+    # the stacks reach all outcomes
+    assert outcomes >= {
+        "open 200",
+        "open 304",
+        "closed 200",
+        "closed 404",
+        "closed 500",
+    }
 
 
 @pytest.mark.parametrize(
@@ -410,13 +418,11 @@ def test_what_is_not_declared_cacheable_is_not_storable() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_oracle_reads_as_the_standards_say(
-    status: int, headers: str, expected: str
-) -> None:
+def test_oracle_follows_the_standards(status: int, headers: str, expected: str) -> None:
     lines = [line.partition(": ") for line in headers.splitlines()]
     fields = [(name, value) for name, _, value in lines]
 
-    assert oracle.keepers("GET", status, fields) == set(expected.split())
+    assert oracle.storing_caches("GET", status, fields) == set(expected.split())
 
 
 @pytest.mark.parametrize(
@@ -432,16 +438,16 @@ def test_oracle_reads_as_the_standards_say(
 def test_oracle_knows_authorized_requests(headers: str, expected: str) -> None:
     fields = [("Cache-Control", headers)]
 
-    found = oracle.keepers("GET", 200, fields, authorized=True)
+    stores = oracle.storing_caches("GET", 200, fields, authorized=True)
 
-    assert found == set(expected.split())
+    assert stores == set(expected.split())
 
 
 def test_oracle_knows_that_a_304_keeps_a_copy() -> None:
-    assert oracle.keepers("GET", 304, [("Cache-Control", EXACT)])
+    assert oracle.storing_caches("GET", 304, [("Cache-Control", EXACT)])
 
 
 def test_oracle_knows_methods() -> None:
-    assert not oracle.keepers("PUT", 200, [("Cache-Control", "public")])
-    assert not oracle.keepers("POST", 200, [])
-    assert oracle.keepers("POST", 200, [("Cache-Control", "max-age=9")])
+    assert not oracle.storing_caches("PUT", 200, [("Cache-Control", "public")])
+    assert not oracle.storing_caches("POST", 200, [])
+    assert oracle.storing_caches("POST", 200, [("Cache-Control", "max-age=9")])

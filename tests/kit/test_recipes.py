@@ -1,4 +1,4 @@
-"""The recipes of docs/caching.md and docs/adopting.md: what they send, and how often."""
+"""The recipes of docs/caching.md and docs/adopting.md, and the fields they send."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from conftest import ROOT
 from nocache import nocache
 from nocache import NoCacheFlask
 
-from .wsgi import guarded
+from .wsgi import guarded_app
 
 CLEAR = "Clear-Site-Data"
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> NoCacheFlask:
-    app = guarded(tmp_path)
+    app = guarded_app(tmp_path)
     app.secret_key = "tested"
     app.add_url_rule("/", "pages.index", nocache(index))
     return app

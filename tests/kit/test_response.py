@@ -11,9 +11,9 @@ from flask import jsonify
 from nocache import NoCacheFlask
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import environ_of
+from .wsgi import fetch
 from .wsgi import read_by_caches
 
 
@@ -22,11 +22,11 @@ class Own(flask.Response):
 
 
 def body_of(app: NoCacheFlask, method: str = "GET") -> t.Any:
-    return app(environ_of("/", method), started)
+    return app(environ_of("/", method), ignore_start)
 
 
-def started(*args: t.Any) -> t.Any:
-    """Take an answer as a server does."""
+def ignore_start(*args: t.Any) -> t.Any:
+    """Act as the start_response of a server."""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def started(*args: t.Any) -> t.Any:
     ],
     ids=["text", "json", "jsonify", "created", "redirect", "error"],
 )
-def test_body_that_is_all_there_goes_whole(
+def test_complete_body_is_one_chunk(
     app: NoCacheFlask, view: Callable[[], t.Any]
 ) -> None:
     app.add_url_rule("/", "page", view)
@@ -50,7 +50,7 @@ def test_body_that_is_all_there_goes_whole(
 
     assert isinstance(body, list)
     assert [type(chunk) for chunk in body] == [bytes]
-    assert answer(app).body == b"".join(body)
+    assert fetch(app).body == b"".join(body)
 
 
 @pytest.mark.parametrize(
@@ -63,16 +63,16 @@ def test_body_that_is_all_there_goes_whole(
     ],
     ids=["stream", "head", "no-content", "own-class"],
 )
-def test_other_body_stays_what_it_is_in_flask(
+def test_other_body_is_the_same_as_in_flask(
     app: NoCacheFlask, view: Callable[[], t.Any], method: str
 ) -> None:
     plain = flask.Flask("plain")
     for each in (plain, app):
         each.add_url_rule("/", "page", view)
 
-    # the list is what a server is given whole
+    # the server gets the list itself
     assert body_of(app, method) == [] or not isinstance(body_of(app, method), list)
-    guarded, bare = answer(app, "/", method), answer(plain, "/", method)
+    guarded, bare = fetch(app, "/", method), fetch(plain, "/", method)
     assert (guarded.status, guarded.body) == (bare.status, bare.body)
     assert_not_stored(guarded)
 
@@ -86,14 +86,14 @@ def test_response_of_a_view_keeps_its_class(
     app: NoCacheFlask, make: Callable[[], flask.Response]
 ) -> None:
     shared = make()
-    made = type(shared)
+    kind = type(shared)
     classes: list[type] = []
     app.add_url_rule("/", "page", lambda: shared)
     app.after_request(lambda response: classes.append(type(response)) or response)  # type: ignore[func-returns-value]
 
-    assert answer(app).body == b"x"
-    assert classes == [made]
-    assert type(shared) is made
+    assert fetch(app).body == b"x"
+    assert classes == [kind]
+    assert type(shared) is kind
 
 
 def form(**options: t.Any) -> Callable[[], flask.Response]:
@@ -129,21 +129,21 @@ FORMS: dict[str, Callable[[], t.Any]] = {
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("form", FORMS)
-def test_response_is_what_flask_sends(
+def test_response_is_the_same_as_from_flask(
     app: NoCacheFlask, monkeypatch: pytest.MonkeyPatch, form: str, method: str
 ) -> None:
     plain = flask.Flask("plain")
     plain.config["PROPAGATE_EXCEPTIONS"] = False
-    sent = []
+    responses = []
     for each in (plain, app):
         monkeypatch.setattr(each.logger, "disabled", True)
         each.add_url_rule("/", "page", FORMS[form], methods=["GET"])
-        got = answer(each, "/", method)
-        caching = {*read_by_caches(got.headers)}
-        headers = [f for f in got.headers if f not in caching and f[0] != "Date"]
-        sent.append((got.status, headers, got.body))
+        response = fetch(each, "/", method)
+        caching = {*read_by_caches(response.headers)}
+        headers = [f for f in response.headers if f not in caching and f[0] != "Date"]
+        responses.append((response.status, headers, response.body))
 
-    assert sent[0] == sent[1]
+    assert responses[0] == responses[1]
 
 
 def test_response_class_of_another_flask_stays() -> None:
@@ -157,7 +157,7 @@ def test_response_class_of_another_flask_stays() -> None:
     app.add_url_rule("/", "page", lambda: "x")
 
     assert app.response_class is Own
-    assert_not_stored(answer(app))
+    assert_not_stored(fetch(app))
 
 
 def test_response_class_below_the_apps_converts_as_in_flask(app: NoCacheFlask) -> None:
@@ -169,7 +169,7 @@ def test_response_class_below_the_apps_converts_as_in_flask(app: NoCacheFlask) -
     app.after_request(lambda r: classes.append(type(r)) or r)  # type: ignore[func-returns-value]
     app.add_url_rule("/", "page", lambda: flask.Response("x"))
 
-    assert answer(app).body == b"x"
+    assert fetch(app).body == b"x"
     assert classes == [Below]
 
 
@@ -180,33 +180,33 @@ def test_response_of_werkzeug_becomes_one_of_flask(app: NoCacheFlask) -> None:
         lambda r: kinds.append(isinstance(r, flask.Response)) or r  # type: ignore[func-returns-value]
     )
 
-    assert answer(app).body == b"x"
+    assert fetch(app).body == b"x"
     assert kinds == [True]
 
 
 def test_whole_body_is_closed_once(app: NoCacheFlask) -> None:
-    closed: list[str] = []
+    closings: list[str] = []
 
     def view() -> flask.Response:
         response = jsonify({})
-        response.call_on_close(lambda: closed.append("x"))
+        response.call_on_close(lambda: closings.append("x"))
         return response
 
     app.add_url_rule("/", "page", view)
 
     body = body_of(app)
-    assert closed == []
+    assert closings == []
     body.close()
-    assert closed == ["x"]
+    assert closings == ["x"]
 
 
 def test_text_that_cannot_be_sent_is_a_500(app: NoCacheFlask) -> None:
     app.add_url_rule("/", "page", lambda: app.response_class(["\ud800"]))
 
-    got = answer(app)
+    response = fetch(app)
 
-    assert got.status == 500
-    assert_not_stored(got)
+    assert response.status == 500
+    assert_not_stored(response)
 
 
 def test_request_is_forgotten_without_the_garbage_collector(app: NoCacheFlask) -> None:

@@ -1,4 +1,4 @@
-"""Findings that are silenced where they stand, with a reason."""
+"""Comments that silence a finding on their line, with a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Write = Callable[[str, str], object]
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoCacheFlask:
-    # an app whose name is no module belongs to the working directory
+    # the project of an app without a module is the working directory
     monkeypatch.chdir(tmp_path)
     return NoCacheFlask("kit_app")
 
@@ -31,7 +31,7 @@ def write(tmp_path: Path) -> Write:
     return lambda name, text: (tmp_path / name).write_text(f"\n{text}\n")
 
 
-def found(app: Flask) -> list[tuple[str, int, str]]:
+def audit(app: Flask) -> list[tuple[str, int, str]]:
     write_policy_file(app, silences(app))
     return [(f.id, f.line, f.message) for f in audit_app(app)]
 
@@ -65,7 +65,7 @@ def test_silenced_finding_is_an_exception_with_its_reason(
 ) -> None:
     write(name, line)
 
-    assert found(app) == []
+    assert audit(app) == []
     (exception,) = silences(app)
     assert exception.startswith(f"NC0{line.partition('NC0')[2][:2]} {name} '")
     assert exception.endswith("': the proxy asks for it")
@@ -83,7 +83,7 @@ def test_route_can_be_silenced(app: NoCacheFlask, write: Write) -> None:
     exec(code, names)
     app.get("/", endpoint="page")(names["page"])
 
-    assert found(app) == []
+    assert audit(app) == []
     assert silences(app) == ["NC001 views.py 'page': a page of a library"]
 
 
@@ -96,14 +96,12 @@ def test_every_finding_of_the_line_and_id_is_silenced(
         f"  # {IGNORE} NC007, the proxy asks for it",
     )
 
-    assert found(app) == []
+    assert audit(app) == []
     assert len(silences(app)) == 2
 
 
-def test_comment_holds_for_the_whole_of_a_long_statement(
-    app: NoCacheFlask, write: Write
-) -> None:
-    """A formatter breaks the line, and the comment goes with its end."""
+def test_comment_silences_the_whole_statement(app: NoCacheFlask, write: Write) -> None:
+    """A formatter moves the comment to the last line of the statement."""
     write(
         "views.py",
         "if True:\n    # why\n    page = make_response('x')\n"
@@ -111,13 +109,13 @@ def test_comment_holds_for_the_whole_of_a_long_statement(
         f"        '0'  # {IGNORE} NC007, the proxy asks for it\n    )",
     )
 
-    assert found(app) == []
+    assert audit(app) == []
 
 
 def test_another_line_is_not_silenced(app: NoCacheFlask, write: Write) -> None:
     write("views.py", f"{STAMP}  # {IGNORE} NC007, the proxy\n{STAMP}")
 
-    assert [f[:2] for f in found(app)] == [("NC007", 3)]
+    assert [f[:2] for f in audit(app)] == [("NC007", 3)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +133,7 @@ def test_comment_without_effect_is_a_finding(
 ) -> None:
     write("views.py", f"{STAMP}  # {comment}")
 
-    findings = found(app)
+    findings = audit(app)
 
     assert sorted(id for id, *_ in findings) == ["NC006", *others]
     assert any(message.endswith(f"{fact}.") for _, _, message in findings)
@@ -147,7 +145,7 @@ def test_comment_where_nothing_is_wrong_is_a_finding(
 ) -> None:
     write("views.py", f"x = 1  # {IGNORE} NC007, long gone")
 
-    assert found(app) == [
+    assert audit(app) == [
         ("NC006", 2, "'nocache: ignore NC007' silences nothing there.")
     ]
 
@@ -161,10 +159,10 @@ def test_comment_where_nothing_is_wrong_is_a_finding(
         "x = 1  # nocache",
     ],
 )
-def test_text_is_no_comment(app: NoCacheFlask, write: Write, line: str) -> None:
+def test_string_is_no_comment(app: NoCacheFlask, write: Write, line: str) -> None:
     write("views.py", line)
 
-    assert found(app) == []
+    assert audit(app) == []
 
 
 def test_policy_file_itself_cannot_be_silenced(app: NoCacheFlask, write: Write) -> None:
@@ -183,7 +181,7 @@ def test_reason_that_is_not_accepted_is_a_finding(
     assert [f.id for f in audit_app(app)] == ["NC010", "NC010"]
 
 
-def test_accept_takes_silenced_findings(app: NoCacheFlask, write: Write) -> None:
+def test_accept_writes_silenced_findings(app: NoCacheFlask, write: Write) -> None:
     write("views.py", f"{STAMP}  # {IGNORE} NC007, one reason")
     runner: FlaskCliRunner = app.test_cli_runner()
 

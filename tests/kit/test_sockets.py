@@ -24,21 +24,21 @@ from conftest import clean_environ
 from conftest import KIT
 from conftest import ROOT
 
-from .wsgi import Answer
 from .wsgi import assert_not_stored
 from .wsgi import Conversation
 from .wsgi import ECHO
-from .wsgi import fetch
 from .wsgi import hang_up
 from .wsgi import leaks
+from .wsgi import receive
 from .wsgi import SOCKETIO
 from .wsgi import talk
+from .wsgi import WireResponse
 
 WORKERS = ["sync", "gthread", "gevent"]
 LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
-# a line for each request that gunicorn responds to; bodies of requests have no part in it
+# gunicorn logs a line for each request; request bodies do not appear
 ACCESS = ["--access-logfile=-", "--access-logformat=%(m)s %(U)s %(s)s"]
-# path, what is said, and whether the client closes it
+# path, conversation, and whether the client closes the socket
 SOCKETS: list[tuple[str, Conversation, bool]] = [
     ("/echo", ECHO, True),
     ("/echo-once", ECHO[:1], False),
@@ -49,42 +49,42 @@ SOCKETS: list[tuple[str, Conversation, bool]] = [
 class Service:
     """A server in another process.
 
-    :param port: where it listens on this machine.
-    :param log: the file that holds all it prints.
+    :param port: its port on this machine.
+    :param log: the file with its output.
     """
 
     def __init__(self, port: int, log: Path) -> None:
         self.port = port
         self.log = log
 
-    def get(self, path: str = "/") -> Answer:
+    def get(self, path: str = "/") -> WireResponse:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            return fetch(connection, path)
+            return receive(connection, path)
         finally:
             connection.close()
 
-    def printed(self) -> list[str]:
-        """Return what is no plain news of gunicorn's own."""
+    def log_lines(self) -> list[str]:
+        """Return the lines of the log that are not routine messages of gunicorn."""
         lines = self.log.read_text("utf-8").splitlines()
         return [line for line in lines if "[INFO]" not in line]
 
 
-def assert_marked(got: Answer, kind: str) -> None:
-    """Assert that a response is no-store if the app is guarded, and else is not."""
+def assert_marked(response: WireResponse, kind: str) -> None:
+    """Assert that a response is no-store if and only if the app is guarded."""
     if kind == "plain":
-        assert leaks(got)
+        assert leaks(response)
     else:
-        assert_not_stored(got)
+        assert_not_stored(response)
 
 
 @contextmanager
 def gunicorn(
     log: Path, *arguments: str, folder: Path = ROOT, **environ: str
 ) -> Iterator[Service]:
-    """Serve on a free port until the block ends, by when all is logged."""
+    """Serve on a free port until the block ends, and complete the log."""
     command = ["-m", "gunicorn", "--no-control-socket", "--bind=127.0.0.1:0"]
-    # how long one of the workers may wait for a thread that is done
+    # seconds for which one of the workers waits for its threads
     command += ["--workers=1", "--graceful-timeout=1"]
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -97,11 +97,11 @@ def gunicorn(
         )
     try:
         deadline = time.monotonic() + 60
-        while not (found := LISTENING.search(log.read_text("utf-8"))):
+        while not (match := LISTENING.search(log.read_text("utf-8"))):
             assert server.poll() is None, log.read_text("utf-8")
             assert time.monotonic() < deadline, log.read_text("utf-8")
             time.sleep(0.05)
-        yield Service(int(found[1]), log)
+        yield Service(int(match[1]), log)
         server.terminate()
         server.wait(30)
     finally:
@@ -132,34 +132,34 @@ def kit_app(kind: str, worker: str, folder: Path) -> Iterator[Service]:
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_sockets_close_as_on_plain_flask(tmp_path: Path, worker: str) -> None:
-    printed = {}
+    log_lines = {}
     for kind in "plain", "guarded":
         with kit_app(kind, worker, tmp_path) as service:
             for path, conversation, closes in SOCKETS:
-                sent = talk(service.port, path, conversation, closes=closes)
-                assert sent == b"", f"{kind}, {path}"
-            # the second asks for a socket without an upgrade
+                data = talk(service.port, path, conversation, closes=closes)
+                assert data == b"", f"{kind}, {path}"
+            # the second request has no upgrade
             for path, status in ("/", 200), ("/echo", 400):
-                got = service.get(path)
-                assert got.status == status
-                assert_marked(got, kind)
-        printed[kind] = service.printed()
-    assert printed["guarded"] == printed["plain"] == ["GET / 200", "GET /echo 400"]
+                response = service.get(path)
+                assert response.status == status
+                assert_marked(response, kind)
+        log_lines[kind] = service.log_lines()
+    assert log_lines["guarded"] == log_lines["plain"] == ["GET / 200", "GET /echo 400"]
 
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_sockets_of_lost_clients_end_as_on_plain_flask(
     tmp_path: Path, worker: str
 ) -> None:
-    printed = {}
+    log_lines = {}
     for kind in "plain", "guarded":
         with kit_app(kind, worker, tmp_path) as service:
             for path, conversation, closes in SOCKETS:
                 if closes:
                     hang_up(service.port, path, conversation)
             assert_marked(service.get(), kind)
-        printed[kind] = service.printed()
-    assert printed["guarded"] == printed["plain"] == ["GET / 200"]
+        log_lines[kind] = service.log_lines()
+    assert log_lines["guarded"] == log_lines["plain"] == ["GET / 200"]
 
 
 # a socket in a service
@@ -192,7 +192,7 @@ def test_socket_of_a_service_closes_as_on_plain_flask(
     project = bake()
     wsgi = project.path / "wsgi.py"
     guarded = wsgi.read_text("utf-8") + ADDED
-    printed = {}
+    log_lines = {}
     for kind, source in ("plain", guarded + UNGUARDED), ("guarded", guarded):
         wsgi.write_text(source, "utf-8")
         with gunicorn(
@@ -202,15 +202,15 @@ def test_socket_of_a_service_closes_as_on_plain_flask(
             FLASK_SECRET_KEY=secrets.token_hex(),
         ) as service:
             assert talk(service.port, "/echo", ECHO, closes=True) == b"", kind
-            got = service.get("/no-such-page")
-            assert got.status == 404
-            assert_marked(got, kind)
+            response = service.get("/no-such-page")
+            assert response.status == 404
+            assert_marked(response, kind)
         lines = [
             json.loads(line) for line in service.log.read_text("utf-8").splitlines()
         ]
-        printed[kind] = [
+        log_lines[kind] = [
             (line["level"], line.get("traceback"), line.get("status"))
             for line in lines
             if (line["logger"], line["level"]) != ("gunicorn.error", "INFO")
         ]
-    assert printed["guarded"] == printed["plain"] == [("INFO", None, 404)]
+    assert log_lines["guarded"] == log_lines["plain"] == [("INFO", None, 404)]

@@ -1,4 +1,4 @@
-"""Static files by the digest in their URL, beside plain Flask."""
+"""Static files with a digest in their URL, compared with plain Flask."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from nocache.audit.wire import drive
 from nocache.audit.wire import storable
 from werkzeug.wsgi import FileWrapper
 
-from .wsgi import Answer
-from .wsgi import answer
 from .wsgi import assert_not_stored
 from .wsgi import environ_of
-from .wsgi import guarded
+from .wsgi import fetch
+from .wsgi import guarded_app
+from .wsgi import WireResponse
 
 YEAR = "public, max-age=31536000, immutable"
 PRIVATE_YEAR = "private, max-age=31536000, immutable"
@@ -58,7 +58,7 @@ def with_folders(app: Flask, folder: Path) -> Flask:
 
 @pytest.fixture
 def app(tmp_path: Path) -> NoCacheFlask:
-    app = guarded(tmp_path)
+    app = guarded_app(tmp_path)
     with_folders(app, tmp_path / "static")
     return app
 
@@ -79,13 +79,15 @@ def link(app: Flask, endpoint: str = "static", /, **values: t.Any) -> str:
         return url_for(endpoint, **{"filename": "page.css", **values})
 
 
-def control(got: Answer) -> str | None:
-    return got.get("Cache-Control")
+def control(response: WireResponse) -> str | None:
+    return response.get("Cache-Control")
 
 
-def beside_caching(got: Answer) -> t.Any:
+def beside_caching(response: WireResponse) -> t.Any:
     ours = {"cache-control", "etag", "last-modified", "date"}
-    return got.status, {(n, v) for n, v in got.headers if n.lower() not in ours}
+    return response.status, {
+        (n, v) for n, v in response.headers if n.lower() not in ours
+    }
 
 
 # the URL
@@ -111,27 +113,27 @@ def test_link_beside_its_page_carries_the_digest(app: NoCacheFlask) -> None:
     pages.get("/page")(lambda: url_for(".static", filename="page.css"))
     app.register_blueprint(pages, url_prefix="/p")
 
-    assert answer(app, "/p/page").body.endswith(f"?v={digest_of(CSS)}".encode())
+    assert fetch(app, "/p/page").body.endswith(f"?v={digest_of(CSS)}".encode())
 
 
 @pytest.mark.parametrize(
     "filename",
     ["gone.css", "", "../secret", "/etc/hostname", "a\0b", "sub", "pipe", "x/\udc80"],
 )
-def test_link_to_what_is_not_sent_is_that_of_flask(
+def test_link_to_a_missing_file_is_the_same_as_in_flask(
     app: NoCacheFlask, plain: Flask, style: Path, filename: str
 ) -> None:
     (style.parent / "sub").mkdir()
     (style.parent.parent / "secret").write_text("x")
-    os.mkfifo(style.parent / "pipe")  # opening it would wait for ever
+    os.mkfifo(style.parent / "pipe")  # opening it would block
 
-    def linked(app: Flask) -> str | type[Exception]:
+    def link_or_error(app: Flask) -> str | type[Exception]:
         try:
             return link(app, filename=filename)
         except UnicodeEncodeError as error:
             return type(error)
 
-    assert linked(app) == linked(plain)
+    assert link_or_error(app) == link_or_error(plain)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_link_keeps_the_arguments_of_the_caller(
     assert link(app, **values) == STYLE + query.format(digest_of(CSS))
 
 
-def test_link_keeps_what_the_app_adds(app: NoCacheFlask) -> None:
+def test_link_keeps_url_defaults(app: NoCacheFlask) -> None:
     @app.url_defaults
     def by_release(endpoint: str, values: dict[str, t.Any]) -> None:
         values.setdefault("v", "release-7")
@@ -152,7 +154,7 @@ def test_link_keeps_what_the_app_adds(app: NoCacheFlask) -> None:
     assert link(app) == f"{STYLE}?v=release-7"
 
 
-def test_link_to_a_folder_that_was_set_later_has_its_digest(
+def test_link_to_a_folder_that_is_set_later_has_a_digest(
     app: NoCacheFlask, tmp_path: Path
 ) -> None:
     (tmp_path / "later").mkdir()
@@ -162,7 +164,7 @@ def test_link_to_a_folder_that_was_set_later_has_its_digest(
     assert link(app) == f"{STYLE}?v={digest_of(b'b {}')}"
 
 
-def test_link_to_a_view_of_the_app_is_that_of_flask(app: NoCacheFlask) -> None:
+def test_link_to_a_view_is_the_same_as_in_flask(app: NoCacheFlask) -> None:
     app.add_url_rule("/own/<path:filename>", "own", lambda filename: filename)
 
     assert link(app, "own") == "/own/page.css"
@@ -178,7 +180,7 @@ def test_link_follows_a_symlink(app: NoCacheFlask, style: Path) -> None:
 
     url = link(app, filename="now.css")
     assert url.endswith(digest_of(b"b {}"))
-    assert control(answer(app, url)) == YEAR
+    assert control(fetch(app, url)) == YEAR
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -194,9 +196,9 @@ def test_api_stays_no_store(app: NoCacheFlask, style: Path, nested: bool) -> Non
 
     assert "?" not in url
     for headers, status in (({}, 200), ({"Range": "bytes=0-3"}, 206)):
-        got = answer(app, f"{url}?v={digest_of(CSS)}", headers=headers)
-        assert got.status == status
-        assert_not_stored(got)
+        response = fetch(app, f"{url}?v={digest_of(CSS)}", headers=headers)
+        assert response.status == status
+        assert_not_stored(response)
 
 
 # the response
@@ -208,29 +210,29 @@ def test_file_by_its_digest_is_kept_for_a_year(
     app: NoCacheFlask, plain: Flask, endpoint: str, method: str
 ) -> None:
     url = link(app, endpoint)
-    got = answer(app, url, method)
+    response = fetch(app, url, method)
 
-    assert control(got) == YEAR
-    assert got.get("ETag") == f'"{digest_of(CSS)}"'
-    assert got.body == (CSS if method == "GET" else b"")
-    assert beside_caching(got) == beside_caching(answer(plain, url, method))
+    assert control(response) == YEAR
+    assert response.get("ETag") == f'"{digest_of(CSS)}"'
+    assert response.body == (CSS if method == "GET" else b"")
+    assert beside_caching(response) == beside_caching(fetch(plain, url, method))
 
 
 @pytest.mark.parametrize(
     "query", ["", "?v=", "?v={0}x", "?v=0123456789abcdef", "?w={0}"]
 )
 @pytest.mark.parametrize("range_", [{}, {"Range": "bytes=0-3"}])
-def test_file_by_another_digest_is_what_it_was(
+def test_file_by_another_digest_has_to_be_revalidated(
     app: NoCacheFlask, plain: Flask, query: str, range_: dict[str, str]
 ) -> None:
     url = STYLE + query.format(digest_of(CSS))
-    got, beside = (answer(each, url, headers=range_) for each in (app, plain))
+    response, beside = (fetch(each, url, headers=range_) for each in (app, plain))
 
-    assert control(got) == control(beside) == "no-cache"
+    assert control(response) == control(beside) == "no-cache"
     for name in ("ETag", "Last-Modified"):
-        assert got.get(name) == beside.get(name)
-    assert beside_caching(got) == beside_caching(beside)
-    assert got.body == beside.body
+        assert response.get(name) == beside.get(name)
+    assert beside_caching(response) == beside_caching(beside)
+    assert response.body == beside.body
 
 
 def permanent_session(app: Flask) -> dict[str, str]:
@@ -256,46 +258,48 @@ def credentials(app: Flask) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("beside", [permanent_session, varies_by_cookie, credentials])
-def test_file_beside_what_is_personal_is_private(
+def test_file_with_credentials_or_cookie_is_private(
     app: NoCacheFlask, beside: t.Callable[[Flask], dict[str, str]]
 ) -> None:
     url, headers = link(app), beside(app)
     unchanged = {**headers, "If-None-Match": f'"{digest_of(CSS)}"'}
 
-    assert control(answer(app, url, headers=headers)) == PRIVATE_YEAR
-    assert control(answer(app, STYLE, headers=headers)) == "private, no-cache"
-    got = answer(app, url, headers=unchanged)
-    assert (got.status, control(got)) == (304, PRIVATE_YEAR)
+    assert control(fetch(app, url, headers=headers)) == PRIVATE_YEAR
+    assert control(fetch(app, STYLE, headers=headers)) == "private, no-cache"
+    response = fetch(app, url, headers=unchanged)
+    assert (response.status, control(response)) == (304, PRIVATE_YEAR)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_file_that_the_client_has_is_unchanged(app: NoCacheFlask, method: str) -> None:
+def test_file_that_the_client_has_is_a_304(app: NoCacheFlask, method: str) -> None:
     headers = {"If-None-Match": f'"x", "{digest_of(CSS)}"'}
-    got = answer(app, link(app), method, headers=headers)
+    response = fetch(app, link(app), method, headers=headers)
 
-    assert (got.status, got.body, control(got)) == (304, b"", YEAR)
+    assert (response.status, response.body, control(response)) == (304, b"", YEAR)
 
 
-def test_copy_of_a_file_of_same_time_and_size_is_not_kept_alive(
+def test_copy_of_a_file_of_same_time_and_size_is_not_reused(
     app: NoCacheFlask, plain: Flask, style: Path
 ) -> None:
-    # of the old instance, in images whose files all have one time: Flask's ETag is equal
+    # the files of an image may have one time, so Flask's ETags are equal
     os.utime(style, (1, 1))
-    old = answer(app, f"{STYLE}?v={digest_of(b'p { color: tan }')}")
+    old = fetch(app, f"{STYLE}?v={digest_of(b'p { color: tan }')}")
     assert control(old) == "no-cache"
     style.write_bytes(b"p { color: tan }")
     os.utime(style, (1, 1))
-    assert answer(plain, STYLE).get("ETag") == old.get("ETag")
+    assert fetch(plain, STYLE).get("ETag") == old.get("ETag")
 
     url = link(app)
     for name, value in (
         ("If-None-Match", old.get("ETag")),
         ("If-Modified-Since", old.get("Last-Modified")),
     ):
-        got = answer(app, url, headers={name: value})
-        assert (got.status, got.body) == (200, b"p { color: tan }")
-    got = answer(app, url, headers={"Range": "bytes=9-", "If-Range": old.get("ETag")})
-    assert got.status == 200
+        response = fetch(app, url, headers={name: value})
+        assert (response.status, response.body) == (200, b"p { color: tan }")
+    response = fetch(
+        app, url, headers={"Range": "bytes=9-", "If-Range": old.get("ETag")}
+    )
+    assert response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -310,12 +314,12 @@ def test_copy_of_a_file_of_same_time_and_size_is_not_kept_alive(
 def test_part_of_a_file_is_kept_with_its_digest(
     app: NoCacheFlask, headers: dict[str, str], status: int
 ) -> None:
-    got = answer(app, link(app), headers=headers)
+    response = fetch(app, link(app), headers=headers)
 
-    assert (got.status, control(got)) == (status, YEAR)
-    assert got.body == (CSS[4:9] if status == 206 else CSS)
-    assert got.get("Content-Length") == str(len(got.body))
-    assert got.get("ETag") == f'"{digest_of(CSS)}"'
+    assert (response.status, control(response)) == (status, YEAR)
+    assert response.body == (CSS[4:9] if status == 206 else CSS)
+    assert response.get("Content-Length") == str(len(response.body))
+    assert response.get("ETag") == f'"{digest_of(CSS)}"'
 
 
 @pytest.mark.parametrize(
@@ -334,31 +338,31 @@ def test_file_that_is_not_sent_is_not_stored(
 ) -> None:
     Path(app.root_path, "secret").write_bytes(CSS)
     url = f"/static/{path}?v={digest_of(CSS)}"
-    got = answer(app, url, method, headers=headers)
-    gc.collect()  # a file left open is a warning, and so an error
+    response = fetch(app, url, method, headers=headers)
+    gc.collect()  # a file that stays open is a warning, and so an error
 
-    assert got.status == status
-    assert_not_stored(got)
+    assert response.status == status
+    assert_not_stored(response)
 
 
 def test_file_that_something_else_sends_is_no_cache(app: NoCacheFlask) -> None:
-    # the server opens it later, and another may lie there by then
+    # the server opens it later, when the file may be another one
     app.config["USE_X_SENDFILE"] = True
-    assert control(answer(app, link(app))) == "no-cache"
+    assert control(fetch(app, link(app))) == "no-cache"
 
 
-def test_view_of_the_app_is_not_opened_by_a_digest(app: NoCacheFlask) -> None:
-    declared: t.Any = nocache
-    app.get("/own")(declared(lambda: send_file("static/page.css")))
+def test_view_of_the_app_ignores_a_digest(app: NoCacheFlask) -> None:
+    decorate: t.Any = nocache
+    app.get("/own")(decorate(lambda: send_file("static/page.css")))
 
-    assert_not_stored(answer(app, f"/own?v={digest_of(CSS)}"))
+    assert_not_stored(fetch(app, f"/own?v={digest_of(CSS)}"))
 
 
 def test_file_after_a_nocache_is_not_stored(app: NoCacheFlask) -> None:
-    declared: t.Any = nocache
-    app.before_request(declared(lambda: None))
+    decorate: t.Any = nocache
+    app.before_request(decorate(lambda: None))
 
-    assert_not_stored(answer(app, link(app)))
+    assert_not_stored(fetch(app, link(app)))
 
 
 def test_response_of_another_view_is_not_stored(app: NoCacheFlask) -> None:
@@ -366,22 +370,22 @@ def test_response_of_another_view_is_not_stored(app: NoCacheFlask) -> None:
     def sign_in() -> str | None:
         return None if request.path == "/" else "sign in"
 
-    assert_not_stored(answer(app, f"{STYLE}?v={digest_of(CSS)}"))
+    assert_not_stored(fetch(app, f"{STYLE}?v={digest_of(CSS)}"))
 
 
-def test_server_wrapper_is_back_after_the_view(app: NoCacheFlask) -> None:
-    seen: list[dict[str, t.Any]] = []
+def test_file_wrapper_is_restored_after_the_view(app: NoCacheFlask) -> None:
+    environs: list[dict[str, t.Any]] = []
     environ = environ_of(link(app), headers={"Range": "bytes=0-3"})
-    app.teardown_request(lambda error: seen.append(dict(request.environ)))
+    app.teardown_request(lambda error: environs.append(dict(request.environ)))
     for key in (None, FileWrapper):
-        given = environ | ({"wsgi.file_wrapper": key} if key else {})
-        body = t.cast(t.Any, app(given, lambda *args: print))
+        environ_ = environ | ({"wsgi.file_wrapper": key} if key else {})
+        body = t.cast(t.Any, app(environ_, lambda *args: print))
         b"".join(body)
         body.close()
 
-    wrappers = [environ.get("wsgi.file_wrapper") for environ in seen]
+    wrappers = [environ.get("wsgi.file_wrapper") for environ in environs]
     assert wrappers == [None, FileWrapper]
-    assert {environ["HTTP_RANGE"] for environ in seen} == {"bytes=0-3"}
+    assert {environ["HTTP_RANGE"] for environ in environs} == {"bytes=0-3"}
 
 
 # a file that changes
@@ -409,17 +413,17 @@ def test_changed_file_has_another_link_at_once(
     content: bytes,
 ) -> None:
     old = link(app)
-    assert control(answer(app, old)) == YEAR
+    assert control(fetch(app, old)) == YEAR
 
     change(style, content)
 
     assert link(app).endswith(digest_of(content))
-    assert control(answer(app, link(app))) == YEAR
-    got = answer(app, old)
-    assert (control(got), got.body) == ("no-cache", content)
+    assert control(fetch(app, link(app))) == YEAR
+    response = fetch(app, old)
+    assert (control(response), response.body) == ("no-cache", content)
 
 
-def test_digest_is_worked_out_once(
+def test_digest_is_computed_once(
     app: NoCacheFlask, style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
@@ -431,12 +435,12 @@ def test_digest_is_worked_out_once(
 
     monkeypatch.setattr(hashlib, "file_digest", count)
     link(app), link(app)
-    # it was written a moment ago: a second write could have the same time
+    # a second write in the same moment could have the same time
     assert len(read) == 2
 
     monkeypatch.setattr(time, "time_ns", lambda: later)
     for _ in range(3):
-        assert control(answer(app, link(app))) == YEAR
+        assert control(fetch(app, link(app))) == YEAR
     assert len(read) == 3
 
     replace(style, b"b {}")
@@ -444,7 +448,7 @@ def test_digest_is_worked_out_once(
     assert len(read) == 4
 
 
-def test_digests_that_are_kept_are_limited(
+def test_number_of_digests_in_memory_is_limited(
     app: NoCacheFlask, style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = time.time_ns() + 60_000_000_000
@@ -471,7 +475,7 @@ def test_file_that_changes_under_the_digest_has_none(
 
     assert link(app) == STYLE
     rewrite(style, CSS)
-    assert control(answer(app, url)) == "no-cache"
+    assert control(fetch(app, url)) == "no-cache"
 
 
 def test_file_replaced_before_it_is_opened_is_no_cache(
@@ -480,9 +484,9 @@ def test_file_replaced_before_it_is_opened_is_no_cache(
     url = link(app)
     app.before_request(lambda: replace(style, b"b {}"))
 
-    got = answer(app, url)
+    response = fetch(app, url)
 
-    assert (control(got), got.body) == ("no-cache", b"b {}")
+    assert (control(response), response.body) == ("no-cache", b"b {}")
 
 
 def test_file_replaced_after_it_was_opened_is_sent_as_it_was(
@@ -495,34 +499,34 @@ def test_file_replaced_after_it_was_opened_is_sent_as_it_was(
         replace(style, b"b {}")
         return response
 
-    got = answer(app, url)
+    response = fetch(app, url)
 
-    assert (control(got), got.body) == (YEAR, CSS)
+    assert (control(response), response.body) == (YEAR, CSS)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=10-299999"}])
-def test_file_rewritten_while_it_is_sent_breaks_off(
+def test_file_rewritten_while_it_is_sent_aborts_the_response(
     app: NoCacheFlask, style: Path, headers: dict[str, str]
 ) -> None:
     style.write_bytes(b"a" * 300_000)
-    started: list[t.Any] = []
+    starts: list[t.Any] = []
 
     def start_response(*arguments: t.Any) -> t.Any:
-        started.append(arguments)
+        starts.append(arguments)
 
     body = app(environ_of(link(app), headers=headers), start_response)
     chunks = iter(body)
-    sent = len(next(chunks))
-    assert dict(started[0][1])["Cache-Control"] == YEAR
+    text = len(next(chunks))
+    assert dict(starts[0][1])["Cache-Control"] == YEAR
 
     style.write_bytes(b"b" * 300_000)
 
     with pytest.raises(RuntimeError, match=r"page\.css' changed while it was sent"):
         for chunk in chunks:
-            sent += len(chunk)
+            text += len(chunk)
     t.cast(t.Any, body).close()
-    # so that no cache takes it for complete
-    assert sent < int(dict(started[0][1])["Content-Length"])
+    # shorter, so that no cache takes it for complete
+    assert text < int(dict(starts[0][1])["Content-Length"])
 
 
 @pytest.mark.parametrize("size", [0, 1, 8191, 8192, 8193, 300_000])
@@ -532,44 +536,44 @@ def test_file_of_any_size_is_sent_whole(
     content = os.urandom(size)
     style.write_bytes(content)
 
-    got = answer(app, link(app))
+    response = fetch(app, link(app))
 
-    assert (control(got), got.body) == (YEAR, content)
+    assert (control(response), response.body) == (YEAR, content)
     gc.collect()
 
 
-def test_instances_of_two_releases_keep_nothing_wrong(tmp_path: Path) -> None:
+def test_instances_of_two_releases_do_not_mix_their_files(tmp_path: Path) -> None:
     contents = {"old": CSS, "new": b"p { color: tan }"}
     apps: dict[str, NoCacheFlask] = {}
     for name, content in contents.items():
         (tmp_path / name).mkdir()
-        apps[name] = guarded(tmp_path / name)
+        apps[name] = guarded_app(tmp_path / name)
         style = tmp_path / name / "static" / "page.css"
         style.write_bytes(content)
         os.utime(style, (1, 1))
 
-    for linked, other in (("old", "new"), ("new", "old")):
-        url = link(apps[linked])
-        right, wrong = answer(apps[linked], url), answer(apps[other], url)
-        assert (control(right), right.body) == (YEAR, contents[linked])
+    for link_or_error, other in (("old", "new"), ("new", "old")):
+        url = link(apps[link_or_error])
+        right, wrong = fetch(apps[link_or_error], url), fetch(apps[other], url)
+        assert (control(right), right.body) == (YEAR, contents[link_or_error])
         assert (control(wrong), wrong.body) == ("no-cache", contents[other])
-        # what was kept of either is never taken for the other
-        for app, kept, status in (
-            (apps[linked], wrong, 200),
+        # a stored file of one release is never reused for the other
+        for app, storable_, status in (
+            (apps[link_or_error], wrong, 200),
             (apps[other], right, 200),
-            (apps[linked], right, 304),
+            (apps[link_or_error], right, 304),
         ):
-            headers = {"If-None-Match": kept.get("ETag")}
-            assert answer(app, url, headers=headers).status == status
+            headers = {"If-None-Match": storable_.get("ETag")}
+            assert fetch(app, url, headers=headers).status == status
 
 
 # the audit
 
 
-def test_routes_show_both_policies(app: NoCacheFlask) -> None:
-    shown = {r.endpoint: str(r) for r in routes(app)}
+def test_routes_list_both_policies(app: NoCacheFlask) -> None:
+    policies = {r.endpoint: str(r) for r in routes(app)}
 
-    assert shown["static"] == (
+    assert policies["static"] == (
         "static GET /static/<path:filename>"
         f" -> no-cache; {YEAR} with its digest: Flask's static files"
     )
@@ -578,7 +582,7 @@ def test_routes_show_both_policies(app: NoCacheFlask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("text", "is_policy"),
     [
         ("no-cache", True),
         ("private, no-cache", True),
@@ -590,15 +594,15 @@ def test_routes_show_both_policies(app: NoCacheFlask) -> None:
     ],
 )
 def test_storable_accepts_both_policies(
-    app: NoCacheFlask, sent: str, kept: bool
+    app: NoCacheFlask, text: str, is_policy: bool
 ) -> None:
     policy = next(r.policy for r in routes(app) if r.endpoint == "static")
-    headers = [("Cache-Control", sent), ("ETag", '"x"')]
+    headers = [("Cache-Control", text), ("ETag", '"x"')]
 
-    assert bool(storable("GET", 200, headers, policy)) != kept
+    assert bool(storable("GET", 200, headers, policy)) != is_policy
     assert storable("POST", 200, headers, policy)
     cookie = [*headers, ("Set-Cookie", "a=1")]
-    assert bool(storable("GET", 200, cookie, policy)) != sent.startswith("private, ")
+    assert bool(storable("GET", 200, cookie, policy)) != text.startswith("private, ")
 
 
 def audit_ids(app: Flask) -> set[str]:
@@ -606,15 +610,15 @@ def audit_ids(app: Flask) -> set[str]:
 
 
 @pytest.mark.parametrize("value", [0, 43200])
-def test_maximum_age_of_the_configuration_is_found(
+def test_maximum_age_of_the_configuration_is_a_finding(
     app: NoCacheFlask, value: int
 ) -> None:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = value
 
-    (found,) = (f for f in audit_app(app) if f.id == "NC007")
+    (finding,) = (f for f in audit_app(app) if f.id == "NC007")
 
-    assert "'SEND_FILE_MAX_AGE_DEFAULT'" in found.message
-    assert found.hint == (
+    assert "'SEND_FILE_MAX_AGE_DEFAULT'" in finding.message
+    assert finding.hint == (
         "remove it, and link static files with url_for('static', filename=...):"
         " such a URL has a digest, and browsers store the file for a year."
     )

@@ -1,4 +1,4 @@
-"""NC012: what a shared response depends on has to be named in its Vary."""
+"""NC012: responses that depend on request fields that their Vary does not name."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def app() -> NoCacheFlask:
     return NoCacheFlask("kit_app", static_folder=None)
 
 
-def found(app: Flask, view: View, declare: t.Any = PUBLIC) -> list[str]:
-    """Return what is found of a view, all of which has to be NC012."""
-    # a function of its own, for @nocache marks what it is put on
+def audit(app: Flask, view: View, declare: t.Any = PUBLIC) -> list[str]:
+    """Return the messages about a view, all of which have to be NC012."""
+    # a new function, because @nocache marks it
     app.add_url_rule("/page", "page", declare(lambda: view()))
     findings = check_app(app)
     assert {f.id for f in findings} <= {"NC012"}
@@ -115,7 +115,7 @@ DEPENDENT: dict[View, tuple[str, str]] = {
 def test_nc012_unkeyed(app: NoCacheFlask, view: View) -> None:
     what, field = DEPENDENT[view]
 
-    assert found(app, view) == [
+    assert audit(app, view) == [
         f"'GET /page' may be shared, but its {what} changes with {field}, which its"
         " Vary does not name."
     ]
@@ -139,14 +139,14 @@ def test_nc012_keyed_noop(app: NoCacheFlask, view: View, star: bool) -> None:
     "declare", [nocache, cacheable(max_age=60, reason="x")], ids=["no-store", "private"]
 )
 def test_nc012_not_shared_noop(app: NoCacheFlask, view: View, declare: t.Any) -> None:
-    assert found(app, view, declare) == []
+    assert audit(app, view, declare) == []
 
 
-def test_nc012_names_each_field(app: NoCacheFlask) -> None:
+def test_nc012_lists_each_field(app: NoCacheFlask) -> None:
     def view() -> str:
         return f"{by_origin()} {by_forwarded_host()} {by_cookie()}"
 
-    fields = [message.split(" with ")[1].split(",")[0] for message in found(app, view)]
+    fields = [message.split(" with ")[1].split(",")[0] for message in audit(app, view)]
 
     assert fields == ["Cookie", "Origin", "X-Forwarded-Host"]
 
@@ -154,7 +154,7 @@ def test_nc012_names_each_field(app: NoCacheFlask) -> None:
 def test_nc012_behind_proxies(app: NoCacheFlask) -> None:
     put_inside(app, ProxyFix(app.wsgi_app, x_proto=1, x_host=1))
 
-    messages = " ".join(found(app, by_host))
+    messages = " ".join(audit(app, by_host))
 
     for field in ("Host", "X-Forwarded-Host", "X-Forwarded-Proto"):
         assert f"with {field}," in messages
@@ -164,13 +164,13 @@ def test_nc012_behind_proxies(app: NoCacheFlask) -> None:
 def test_nc012_changes_by_itself_noop(app: NoCacheFlask, period: int) -> None:
     numbers = itertools.count()
 
-    assert found(app, lambda: f"{next(numbers) // period}") == []
+    assert audit(app, lambda: f"{next(numbers) // period}") == []
 
 
 def test_nc012_names_that_are_refused_noop(app: NoCacheFlask) -> None:
     app.config["TRUSTED_HOSTS"] = ["www.example.com"]
 
-    assert found(app, by_host) == []
+    assert audit(app, by_host) == []
 
 
 def test_nc012_redirect_to_https_noop(app: NoCacheFlask) -> None:
@@ -180,7 +180,7 @@ def test_nc012_redirect_to_https_noop(app: NoCacheFlask) -> None:
             return redirect(request.url.replace("http:", "https:"))
         return None
 
-    assert [m for m in found(app, lambda: "x") if "Proto" in m] == []
+    assert [m for m in audit(app, lambda: "x") if "Proto" in m] == []
 
 
 def test_nc012_response_that_no_cache_stores_noop(app: NoCacheFlask) -> None:
@@ -189,19 +189,19 @@ def test_nc012_response_that_no_cache_stores_noop(app: NoCacheFlask) -> None:
     assert check_app(app) == []
 
 
-def test_nc012_gives_each_route_few_requests(app: NoCacheFlask) -> None:
+def test_nc012_sends_few_requests_for_each_route(app: NoCacheFlask) -> None:
     methods: list[str] = []
 
     @app.before_request
     def note() -> None:
         methods.append(request.method)
 
-    found(app, lambda: "x")
+    audit(app, lambda: "x")
 
     assert len(methods) < 25
 
 
-def test_changes_leaves_alone_what_differs_from_itself_at_once() -> None:
+def test_changes_ignores_a_response_that_changes_by_itself() -> None:
     numbers = itertools.count()
 
     def send(headers: t.Mapping[str, str]) -> Sent:
@@ -212,12 +212,12 @@ def test_changes_leaves_alone_what_differs_from_itself_at_once() -> None:
 
 
 def test_changes_of_a_response_that_is_stored_without_vary() -> None:
-    """A cache that has it gives it to everybody, whatever the other says."""
-    stored = [("Cache-Control", "public"), ("Vary", "Accept")]
+    """A cache reuses it for everybody, even if other responses have a Vary."""
+    fields = [("Cache-Control", "public"), ("Vary", "Accept")]
 
     def send(headers: t.Mapping[str, str]) -> Sent:
         if "Accept" in headers:
             return Sent(200, [("Cache-Control", "public")], b"other")
-        return Sent(200, stored, b"first")
+        return Sent(200, fields, b"first")
 
     assert list(changes(send, send({}))) == ["its body changes with Accept"]

@@ -17,7 +17,7 @@ from nocache.audit.policy_file import write_policy_file
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the kit that a test may edit; it stands in for the imported one."""
+    """A copy of the kit that a test may edit, used in place of the imported one."""
     copy = tmp_path / "nocache"
     shutil.copytree(KIT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     note_checksums(copy)
@@ -26,16 +26,16 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def edited() -> list[str]:
+def edited_names() -> list[str]:
     return [f"{path.name} {fact}" for path, fact in version.edits()]
 
 
-def test_checksums_are_those_of_the_kit(tmp_path: Path) -> None:
+def test_checksums_match_the_kit(tmp_path: Path) -> None:
     note_checksums(KIT, tmp_path / "CHECKSUMS")
 
-    noted = (KIT / "CHECKSUMS").read_bytes()
+    checksums = (KIT / "CHECKSUMS").read_bytes()
 
-    assert noted == (tmp_path / "CHECKSUMS").read_bytes(), (
+    assert checksums == (tmp_path / "CHECKSUMS").read_bytes(), (
         "the kit was changed: run 'make kit'"
     )
 
@@ -48,7 +48,7 @@ def test_version_is_the_newest_in_the_changelog() -> None:
 
 
 def test_edits_of_an_untouched_kit(kit: Path) -> None:
-    assert edited() == []
+    assert edited_names() == []
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_edits_names_the_file(kit: Path, path: Path) -> None:
     with (kit / path.relative_to(KIT)).open("a") as file:
         file.write("# faster\n")
 
-    assert edited() == [f"{path.name} is edited"]
+    assert edited_names() == [f"{path.name} is edited"]
 
 
 def test_edits_line_ends_noop(kit: Path) -> None:
     for path in version.files(kit).values():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
-    assert edited() == []
+    assert edited_names() == []
 
 
 def test_edits_caches_noop(kit: Path) -> None:
@@ -76,7 +76,7 @@ def test_edits_caches_noop(kit: Path) -> None:
         (kit / folder / "sub" / "guard.pyc").touch()
     (kit / "audit" / ".DS_Store").touch()
 
-    assert edited() == []
+    assert edited_names() == []
 
 
 def test_edits_added_and_missing(kit: Path) -> None:
@@ -86,7 +86,7 @@ def test_edits_added_and_missing(kit: Path) -> None:
     (kit / "audit" / "report.html").unlink()
     (kit / "audit" / "wire.py").unlink()
 
-    assert edited() == [
+    assert edited_names() == [
         "notes.txt is added",
         "report.html is missing",
         "wire.py is missing",
@@ -94,23 +94,23 @@ def test_edits_added_and_missing(kit: Path) -> None:
     ]
 
 
-def test_kit_s_files_are_all_of_it() -> None:
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=KIT, check=True, capture_output=True, text=True)
+def test_files_lists_every_file_of_the_kit() -> None:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=KIT, check=True, capture_output=True, text=True)
 
     assert {*names.stdout.split()} == {*version.files(KIT), "CHECKSUMS"}
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs GNU's sha256sum")
-def test_make_kit_notes_the_same(tmp_path: Path) -> None:
+def test_make_kit_writes_the_same_checksums(tmp_path: Path) -> None:
     shutil.copytree(KIT, tmp_path / KIT.relative_to(ROOT))
     shutil.copy(ROOT / "Makefile", tmp_path)
 
     subprocess.run(["make", "kit"], cwd=tmp_path, check=True, capture_output=True)
 
-    made = (tmp_path / KIT.relative_to(ROOT) / "CHECKSUMS").read_bytes()
+    checksums = (tmp_path / KIT.relative_to(ROOT) / "CHECKSUMS").read_bytes()
     note_checksums(KIT, tmp_path / "CHECKSUMS")
-    assert made == (tmp_path / "CHECKSUMS").read_bytes()
+    assert checksums == (tmp_path / "CHECKSUMS").read_bytes()
 
 
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n"])
@@ -119,7 +119,7 @@ def test_edits_without_checksums(kit: Path, text: str | None) -> None:
     if text is not None:
         (kit / "CHECKSUMS").write_text(text)
 
-    assert edited() == ["CHECKSUMS is empty or missing"]
+    assert edited_names() == ["CHECKSUMS is empty or missing"]
 
 
 def test_nc011_names_the_file(
@@ -129,9 +129,9 @@ def test_nc011_names_the_file(
     write_policy_file(app)
     (kit / "guard.py").write_text("")
 
-    (found,) = [f for f in audit_app(app) if f.id == "NC011"]
+    (finding,) = [f for f in audit_app(app) if f.id == "NC011"]
 
-    assert str(found).splitlines()[0] == (
+    assert str(finding).splitlines()[0] == (
         "nocache/guard.py:1: NC011 kit-edited:"
         " 'guard.py' is edited, so the kit differs from its version."
     )

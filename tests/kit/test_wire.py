@@ -22,7 +22,7 @@ from nocache.audit.wire import check_app
 from nocache.audit.wire import storable
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from .wsgi import guarded
+from .wsgi import guarded_app
 from .wsgi import NO_STORE
 from .wsgi import put_inside
 
@@ -34,15 +34,15 @@ Change = Callable[[str, t.Any], t.Any]
 
 @pytest.fixture
 def app(tmp_path: Path) -> NoCacheFlask:
-    app = guarded(tmp_path)
+    app = guarded_app(tmp_path)
     api = ApiBlueprint("api", "kit_app", url_prefix="/api")
     api.add_url_rule("/items", "items", lambda: {})
     api.add_url_rule("/items/<int:id>", "item", lambda id: {}, methods=["GET", "PUT"])
     app.register_blueprint(api)
-    declared: t.Any = nocache
+    decorate: t.Any = nocache
     tagged: t.Any = nocache(etag=True)
     app.add_url_rule("/hour", "hour", HOUR(lambda: "x"))
-    app.add_url_rule("/file", "file", declared(lambda: send_file("static/page.css")))
+    app.add_url_rule("/file", "file", decorate(lambda: send_file("static/page.css")))
     app.add_url_rule("/tag", "tag", tagged(lambda: ("x", {"ETag": '"1"'})))
     return app
 
@@ -58,11 +58,11 @@ def test_check_app_finds_nothing_in_a_guarded_app(app: NoCacheFlask) -> None:
     assert check_app(app) == []
 
 
-# entries that lie about what the app responds
+# entry points that change the responses of an app
 
 
-def lying(app: Flask, change: Change) -> t.Any:
-    """Return an entry that sends `change(status, its own headers)` for an app."""
+def change_responses(app: Flask, change: Change) -> t.Any:
+    """Return an entry point that changes status and headers of each response."""
 
     def entry(environ: t.Any, start_response: t.Any) -> t.Any:
         def start(status: str, headers: t.Any, exc_info: t.Any = None) -> t.Any:
@@ -74,13 +74,13 @@ def lying(app: Flask, change: Change) -> t.Any:
 
 
 def without(name: str, value: str | None = None) -> Change:
-    """Return a change that leaves a field out, or sends another value."""
+    """Return a change that removes a field, or replaces its value."""
 
     def change(status: str, fields: t.Any) -> t.Any:
         if ("Cache-Control", EXACT["Cache-Control"]) not in fields:
             return fields
-        kept = [field for field in fields if field[0] != name]
-        return kept if value is None else [*kept, (name, value)]
+        rest = [field for field in fields if field[0] != name]
+        return rest if value is None else [*rest, (name, value)]
 
     return change
 
@@ -148,18 +148,20 @@ MUTATIONS: dict[str, tuple[t.Any, str]] = {
 
 
 @pytest.mark.parametrize("fault", MUTATIONS)
-def test_fault_on_the_wire_is_found(app: NoCacheFlask, fault: str) -> None:
+def test_fault_on_the_wire_is_a_finding(app: NoCacheFlask, fault: str) -> None:
     change, message = MUTATIONS[fault]
 
-    assert_matches(facts(app, entry=lying(app, change)), message)
+    assert_matches(facts(app, entry=change_responses(app, change)), message)
 
 
 def assert_matches(messages: set[str], pattern: str) -> None:
     assert any(re.search(pattern, message) for message in messages), messages
 
 
-def test_absent_guard_is_found(app: NoCacheFlask) -> None:
-    bare = lying(app, lambda status, headers: [("Content-Type", "text/plain")])
+def test_missing_guard_is_a_finding(app: NoCacheFlask) -> None:
+    bare = change_responses(
+        app, lambda status, headers: [("Content-Type", "text/plain")]
+    )
 
     messages = facts(app, entry=bare)
 
@@ -169,7 +171,7 @@ def test_absent_guard_is_found(app: NoCacheFlask) -> None:
     assert_matches(messages, "'GET /no-such-path' may be stored")
 
 
-def test_304_let_through_is_found(app: NoCacheFlask) -> None:
+def test_304_is_a_finding(app: NoCacheFlask) -> None:
     def entry(environ: t.Any, start_response: t.Any) -> t.Any:
         if "HTTP_IF_NONE_MATCH" in environ:
             start_response("304 NOT MODIFIED", NO_STORE)
@@ -182,8 +184,8 @@ def test_304_let_through_is_found(app: NoCacheFlask) -> None:
     )
 
 
-def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -> None:
-    # the guard makes of it a 500 that has the headers
+def test_304_of_a_middleware_inside_the_guard_is_no_finding(app: NoCacheFlask) -> None:
+    # the guard replaces it by a 500 or 412 that is no-store
     def application(environ: t.Any, start_response: t.Any) -> list[bytes]:
         start_response("304 NOT MODIFIED", [])
         return []
@@ -202,22 +204,22 @@ def test_304_made_by_a_middleware_is_found_as_nothing_worse(app: NoCacheFlask) -
     ],
     ids=["404", "301", "put"],
 )
-def test_policy_on_a_response_that_is_not_to_be_stored_is_found(
+def test_policy_on_a_404_301_or_put_is_a_finding(
     app: NoCacheFlask, rv: t.Any, methods: list[str], message: str
 ) -> None:
     minute: t.Any = cacheable(max_age=60, reason="x")
     app.add_url_rule("/page", "page", minute(lambda: rv), methods=methods)
-    declared = [("Cache-Control", "private, max-age=60")]
+    fields = [("Cache-Control", "private, max-age=60")]
 
-    messages = facts(app, entry=lying(app, lambda status, headers: declared))
+    messages = facts(app, entry=change_responses(app, lambda status, headers: fields))
 
     assert_matches(messages, message)
 
 
-# apps that nothing guards
+# apps without the guard
 
 
-def test_plain_app_is_found_by_every_exit() -> None:
+def test_plain_app_has_a_finding_for_every_exit() -> None:
     app = Flask("plain", static_folder=None)
     app.add_url_rule("/a/", "a", lambda: "x", methods=["GET", "POST"])
 
@@ -245,7 +247,7 @@ def test_entry_that_wraps_the_app_is_requested(app: NoCacheFlask) -> None:
     assert_matches(facts(app, entry=public), "'GET /api/items' .*: Age is '9'")
 
 
-def test_findings_name_the_view(app: NoCacheFlask) -> None:
+def test_findings_have_the_line_of_the_view(app: NoCacheFlask) -> None:
     plain = Flask("plain", static_folder=None)
 
     def view() -> str:
@@ -257,7 +259,7 @@ def test_findings_name_the_view(app: NoCacheFlask) -> None:
     assert lines == {view.__code__.co_firstlineno}
 
 
-# the rules that have to be requested
+# the rules of an app
 
 
 @pytest.mark.parametrize(
@@ -273,19 +275,19 @@ def test_findings_name_the_view(app: NoCacheFlask) -> None:
         "/a/<int:x>/<int:y>/",
     ],
 )
-def test_check_app_finds_arguments_for_every_converter(
+def test_check_app_has_a_sample_for_every_converter(
     app: NoCacheFlask, rule: str
 ) -> None:
-    seen: list[t.Any] = []
+    calls: list[t.Any] = []
 
     def view(**arguments: object) -> str:
-        seen.append(arguments)
+        calls.append(arguments)
         return "x"
 
-    app.add_url_rule(rule, "seen", view)
+    app.add_url_rule(rule, "view", view)
 
     assert check_app(app, x="zz") == []
-    assert seen
+    assert calls
 
 
 def test_check_app_names_the_argument_that_nothing_fits(app: NoCacheFlask) -> None:
@@ -319,7 +321,7 @@ def test_check_app_requests_rules_of_every_kind(
     assert check_app(app) == []
 
 
-def test_check_app_leaves_the_app_as_it_was(app: NoCacheFlask) -> None:
+def test_check_app_does_not_change_the_app(app: NoCacheFlask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.logger.disabled = False
     app.add_url_rule("/none", "none")
@@ -332,18 +334,18 @@ def test_check_app_leaves_the_app_as_it_was(app: NoCacheFlask) -> None:
     assert app.logger.disabled is False
 
 
-def test_check_app_takes_a_failure_for_a_response(app: NoCacheFlask) -> None:
+def test_check_app_turns_exceptions_into_responses(app: NoCacheFlask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.add_url_rule("/fails", "fails", lambda: 1 / 0)
 
     assert check_app(app) == []
 
 
-@pytest.mark.parametrize("known", [["www.example.com"], [".example.com", "b.example"]])
+@pytest.mark.parametrize("hosts", [["www.example.com"], [".example.com", "b.example"]])
 def test_check_app_uses_a_host_that_the_app_trusts(
-    app: NoCacheFlask, known: list[str]
+    app: NoCacheFlask, hosts: list[str]
 ) -> None:
-    app.config["TRUSTED_HOSTS"] = known
+    app.config["TRUSTED_HOSTS"] = hosts
     statuses = set()
 
     @app.after_request
@@ -371,14 +373,14 @@ def test_check_app_requests_subdomains(subdomain: str) -> None:
     assert set(hosts) == {"www.example.com"}
 
 
-def test_drive_is_the_name_that_older_services_call(app: NoCacheFlask) -> None:
+def test_drive_is_the_old_name_of_check_app(app: NoCacheFlask) -> None:
     assert wire.drive is check_app
 
 
-# a declaration that comes to nothing
+# a declaration without effect
 
 
-def rebuilt(view: t.Any) -> t.Any:
+def rebuild(view: t.Any) -> t.Any:
     @functools.wraps(view)
     def wrapper(*args: t.Any, **kwargs: t.Any) -> Response:
         return Response(make_response(view(*args, **kwargs)).get_data())
@@ -386,59 +388,61 @@ def rebuilt(view: t.Any) -> t.Any:
     return wrapper
 
 
-def lost(app: Flask) -> list[str]:
+def messages_of(app: Flask) -> list[str]:
     findings = check_app(app)
     assert {f.id for f in findings} <= {"NC006"}
     return [f.message for f in findings]
 
 
-def test_response_rebuilt_by_a_decorator_is_told(app: NoCacheFlask) -> None:
+def test_response_replaced_by_a_decorator_is_a_finding(app: NoCacheFlask) -> None:
     day: t.Any = cacheable(max_age=86400, reason="x")
-    app.add_url_rule("/frame", "frame", rebuilt(day(lambda: "frame")))
+    app.add_url_rule("/frame", "frame", rebuild(day(lambda: "frame")))
 
-    assert lost(app) == [
+    assert messages_of(app) == [
         "'frame' is declared 'private, max-age=86400', but is sent as no-store:"
         " a decorator above @cacheable, or a hook, replaces the response."
     ]
 
 
-def test_declaration_above_the_decorator_is_kept(app: NoCacheFlask) -> None:
-    """What the hint says."""
+def test_declaration_above_the_decorator_is_no_finding(app: NoCacheFlask) -> None:
+    """The hint says so."""
     day: t.Any = cacheable(max_age=86400, reason="x")
-    app.add_url_rule("/frame", "frame", day(rebuilt(lambda: "frame")))
+    app.add_url_rule("/frame", "frame", day(rebuild(lambda: "frame")))
 
-    assert lost(app) == []
+    assert messages_of(app) == []
 
 
-def test_response_rebuilt_by_a_hook_is_told() -> None:
+def test_response_replaced_by_a_hook_is_a_finding() -> None:
     app = NoCacheFlask("kit_app", static_folder=None)
     app.add_url_rule("/hour", "hour", HOUR(lambda: "x"))
     app.after_request(lambda response: Response("x", response.status_code))
 
-    (message,) = lost(app)
+    (message,) = messages_of(app)
 
-    assert message.startswith("'hour' is declared 'public, max-age=3600', but is sent as")
+    assert message.startswith(
+        "'hour' is declared 'public, max-age=3600', but is sent as"
+    )
 
 
-def test_cookie_beside_public_is_told(app: NoCacheFlask) -> None:
+def test_cookie_on_a_public_response_is_a_finding(app: NoCacheFlask) -> None:
     app.add_url_rule("/c", "c", HOUR(lambda: ("x", {"Set-Cookie": "a=1"})))
 
-    (message,) = lost(app)
+    (message,) = messages_of(app)
 
     assert message.startswith("'c' is declared 'public, max-age=3600'")
     assert message.endswith("it may be shared, but sets a cookie.")
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_responses_that_are_never_stored_are_not_told(
+def test_errors_of_a_cacheable_view_are_no_finding(
     app: NoCacheFlask, status: int
 ) -> None:
     app.add_url_rule("/gone", "gone", HOUR(lambda: ("x", status)))
 
-    assert lost(app) == []
+    assert messages_of(app) == []
 
 
-def test_one_response_as_declared_is_enough(app: NoCacheFlask) -> None:
+def test_one_response_as_declared_is_no_finding(app: NoCacheFlask) -> None:
     visits = itertools.count()
 
     def view() -> t.Any:
@@ -446,10 +450,10 @@ def test_one_response_as_declared_is_enough(app: NoCacheFlask) -> None:
 
     app.add_url_rule("/first", "first", HOUR(view))
 
-    assert lost(app) == []
+    assert messages_of(app) == []
 
 
-# reading a response
+# storable() on one response
 
 
 @pytest.mark.parametrize(
@@ -468,7 +472,7 @@ def test_one_response_as_declared_is_enough(app: NoCacheFlask) -> None:
         ("GET", 304, "no-store", NO_STORE, "a 304"),
         ("GET", 304, "a", [("Cache-Control", "a")], ""),
         ("HEAD", 206, "a", [("cache-control", "a")], ""),
-        # beside a cookie, only the client stores what is its own
+        # with a cookie, only a private cache stores the response
         ("GET", 200, "private", [("Cache-Control", "private"), COOKIE], ""),
         ("GET", 200, "a", [("Cache-Control", "private, a"), COOKIE], ""),
         ("GET", 200, "a", [("Cache-Control", "b")], "Cache-Control is 'b'"),
@@ -478,12 +482,12 @@ def test_one_response_as_declared_is_enough(app: NoCacheFlask) -> None:
     ],
     ids=str,
 )
-def test_storable_says_why(
+def test_storable_returns_the_reason(
     method: str, status: int, policy: str, headers: t.Any, fact: str
 ) -> None:
-    found = storable(method, status, headers, policy)
+    reason = storable(method, status, headers, policy)
 
-    assert found.startswith(fact) if fact else found == ""
+    assert reason.startswith(fact) if fact else reason == ""
 
 
 @pytest.mark.parametrize(
@@ -513,7 +517,7 @@ def test_storable_says_why(
     ],
     ids=["no-store-alone", "targeted", "surrogate", "expires", "cookie", "vary"],
 )
-def test_storable_reads_on_behind_the_declared_policy(
+def test_storable_reads_the_fields_after_the_declared_policy(
     policy: str, headers: t.Any
 ) -> None:
     assert storable("GET", 200, headers, policy)

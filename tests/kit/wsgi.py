@@ -1,4 +1,4 @@
-"""Asking an app as a server does: everything is read from what start_response got."""
+"""Requests to an app as a server makes them, and the arguments of start_response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from werkzeug.test import EnvironBuilder
 
 Headers = list[tuple[str, str]]
 App = Callable[..., Iterable[bytes]]
-# what a client sends over a WebSocket, None to wait first, and how each reply begins
+# the messages of a client over a WebSocket, None to wait, and the start of each reply
 Conversation = list[tuple[str | None, str]]
 
 NO_STORE = [
@@ -45,7 +45,7 @@ READ_BY_CACHES = {
     "warning",
     "x-accel-expires",
 }
-# of a client whose copy dates from before the headers were there
+# conditions of a client whose stored response is from before the guard
 CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
@@ -61,13 +61,15 @@ SOCKETIO: Conversation = [
 CLOSING = b"\x88\x02\x03\xe8"
 
 
-class Answer(t.NamedTuple):
+class WireResponse(t.NamedTuple):
+    """A response as the server gets it, or as it comes over a socket."""
+
     status: int
     headers: Headers
     body: bytes
 
     def get(self, name: str) -> str | None:
-        """Return the value of the only header of that name, None if there is none."""
+        """Return the value of the only header field of a name, None if there is none."""
         values = [v for n, v in self.headers if n.lower() == name.lower()]
         assert len(values) < 2, f"{name} is sent {len(values)} times"
         return values[0] if values else None
@@ -84,42 +86,48 @@ def environ_of(
         builder.close()
 
 
-def answer(
+def fetch(
     app: App, path: str = "/", method: str = "GET", /, **options: t.Any
-) -> Answer:
-    """Return what `app` hands to the server's start_response, and the body."""
-    return exchange(app, environ_of(path, method, **options))
+) -> WireResponse:
+    """Return the response of an app to a request.
+
+    :param app: the WSGI callable.
+    :param path: the path.
+    :param method: the method.
+    :param options: further arguments of EnvironBuilder.
+    """
+    return call_wsgi(app, environ_of(path, method, **options))
 
 
-def exchange(app: App, environ: dict[str, t.Any]) -> Answer:
-    """Call `app` as PEP 3333 says, and hold it to it."""
-    started: list[tuple[str, Headers]] = []
-    written: list[bytes] = []
+def call_wsgi(app: App, environ: dict[str, t.Any]) -> WireResponse:
+    """Call an app as PEP 3333 says, and assert that it obeys PEP 3333 too."""
+    starts: list[tuple[str, Headers]] = []
+    chunks: list[bytes] = []
 
     def start_response(
         status: str, headers: Headers, exc_info: t.Any = None
     ) -> Callable[[bytes], None]:
-        if exc_info is not None and any(written):
+        if exc_info is not None and any(chunks):
             raise exc_info[1]
-        assert exc_info is not None or not started, "start_response called twice"
+        assert exc_info is not None or not starts, "start_response called twice"
         assert type(headers) is list
-        started.append((status, headers))
-        return written.append
+        starts.append((status, headers))
+        return chunks.append
 
     body = app(environ, start_response)
     try:
         for chunk in body:
-            assert started, "a byte before start_response"
-            written.append(chunk)
+            assert starts, "a byte before start_response"
+            chunks.append(chunk)
     finally:
         if hasattr(body, "close"):
             body.close()
-    status, headers = started[-1]
-    return Answer(int(status[:3]), [(n, v) for n, v in headers], b"".join(written))
+    status, headers = starts[-1]
+    return WireResponse(int(status[:3]), [(n, v) for n, v in headers], b"".join(chunks))
 
 
 def read_by_caches(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Return the fields that tell a cache what to do, in the order they are sent."""
+    """Return the fields that caches read, in the order of the response."""
     return [
         (name, value)
         for name, value in headers
@@ -128,18 +136,20 @@ def read_by_caches(headers: Iterable[tuple[str, str]]) -> Headers:
     ]
 
 
-def assert_not_stored(got: Answer, *, beside: Iterable[tuple[str, str]] = ()) -> None:
-    """Assert that an answer has the exact fields, each once, and no other.
+def assert_not_stored(
+    response: WireResponse, *, beside: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Assert that a response has the fields of no-store, each once, and no others.
 
-    :param got: the answer.
-    :param beside: what it may have as well.
+    :param response: the response.
+    :param beside: fields for caches that it has too.
     """
-    assert got.status != 304
-    assert sorted(read_by_caches(got.headers)) == sorted([*NO_STORE, *beside])
+    assert response.status != 304
+    assert sorted(read_by_caches(response.headers)) == sorted([*NO_STORE, *beside])
 
 
-def leaks(got: Answer) -> bool:
-    return "no-store" not in (got.get("Cache-Control") or "")
+def leaks(response: WireResponse) -> bool:
+    return "no-store" not in (response.get("Cache-Control") or "")
 
 
 class _Wsgiref(WSGIRequestHandler):
@@ -153,10 +163,10 @@ class _Werkzeug(WerkzeugRequestHandler):
 
 
 @contextmanager
-def served(app: t.Any, server: str = "wsgiref") -> Iterator[HTTPConnection]:
+def serve(app: t.Any, server: str = "wsgiref") -> Iterator[HTTPConnection]:
     """Serve `app` on a free port of this machine, and connect to it.
 
-    :param app: what a server is given.
+    :param app: the WSGI callable.
     :param server: ``wsgiref`` or ``werkzeug``.
     """
     host = ("127.0.0.1", 0)
@@ -177,53 +187,55 @@ def served(app: t.Any, server: str = "wsgiref") -> Iterator[HTTPConnection]:
         httpd.server_close()
 
 
-def fetch(connection: HTTPConnection, path: str = "/", method: str = "GET") -> Answer:
-    """Return an answer as it came over a socket."""
+def receive(
+    connection: HTTPConnection, path: str = "/", method: str = "GET"
+) -> WireResponse:
+    """Return the response to a request over a socket."""
     connection.request(method, path)
     response = connection.getresponse()
-    return Answer(response.status, response.getheaders(), response.read())
+    return WireResponse(response.status, response.getheaders(), response.read())
 
 
 @contextmanager
-def conversing(
+def converse(
     port: int, path: str, conversation: Conversation
 ) -> Iterator[tuple[WebSocket, socket]]:
     with connect(("127.0.0.1", port), timeout=10) as connection:
         websocket = create_connection(f"ws://127.0.0.1:{port}{path}", socket=connection)
-        for said, reply in conversation:
-            if said is not None:
-                websocket.send(said)
+        for message, reply in conversation:
+            if message is not None:
+                websocket.send(message)
             assert str(websocket.recv()).startswith(reply)
         yield websocket, connection
 
 
 def talk(port: int, path: str, conversation: Conversation, *, closes: bool) -> bytes:
-    """Return what a server sends beside the closing frame of a WebSocket.
+    """Return the bytes that a server sends besides the closing frame of a WebSocket.
 
     :param closes: whether the client closes it, not the server.
     """
-    with conversing(port, path, conversation) as (websocket, connection):
+    with converse(port, path, conversation) as (websocket, connection):
         if closes:
             websocket.send_close()
-        sent = b"".join(iter(lambda: connection.recv(65536), b""))
-    # a server that was told of the end may be gone before it agrees
-    assert closes or sent.startswith(CLOSING)
-    return sent.removeprefix(CLOSING)
+        frames = b"".join(iter(lambda: connection.recv(65536), b""))
+    # a server may end before it sends its closing frame
+    assert closes or frames.startswith(CLOSING)
+    return frames.removeprefix(CLOSING)
 
 
 def hang_up(port: int, path: str, conversation: Conversation) -> None:
     """End the connection of a WebSocket without closing it."""
-    with conversing(port, path, conversation):
+    with converse(port, path, conversation):
         pass
 
 
 def put_inside(app: t.Any, application: t.Any) -> None:
-    """Assign a WSGI callable to an app, as is done with middleware."""
+    """Assign a WSGI callable to an app, as one does with middleware."""
     app.wsgi_app = application
 
 
-def guarded(folder: Path) -> NoCacheFlask:
-    """Return an app with a static file whose exceptions become answers."""
+def guarded_app(folder: Path) -> NoCacheFlask:
+    """Return an app with a static file, whose exceptions become responses."""
     (folder / "static").mkdir()
     (folder / "static" / "page.css").write_text("p { color: red }")
     app = NoCacheFlask("kit_app", root_path=str(folder))
