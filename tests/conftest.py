@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
 # what runs inside a baked service
-collect_ignore = ["service"]
+collect_ignore = ["proof", "service"]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 
 # what "3.11 or newer" means today; the image and the pipelines take the current one
