@@ -52,8 +52,6 @@ test-all: .venv/.ready  ## and services set up with and without uv, on every Pyt
 
 PROOF := build/proof/venv
 PROVE := PYTHONPATH=tests $(PROOF)/bin/python -m proof
-MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme \
-	any-origin framed loose-policy
 
 $(PROOF)/.ready: tests/proof/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,$(PROOF),--no-deps --requirement tests/proof/requirements.txt)
@@ -62,7 +60,7 @@ proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian package
 	@exec env $(PROVE)
 
 proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the proof
-	@for name in $(MUTATIONS); do \
+	@names=$$($(PROVE).mutations) && for name in $$names; do \
 		$(PROVE) --rounds 3 --mutate $$name >build/proof/$$name.txt; \
 		status=$$?; tail -n 1 build/proof/$$name.txt | sed "s/^/$$name: exit $$status, /"; \
 		test $$status = 1 || exit 1; \

@@ -19,12 +19,12 @@ from pathlib import Path
 from . import browser
 from . import caches
 from . import contract
+from . import cross_origin
 from . import deception
-from . import defeated
 from . import edge
-from . import forgery
+from . import edge_settings
 from . import load
-from . import topology
+from . import replicas
 from .mutations import MUTATIONS
 from .processes import find_program
 from .processes import ProofError
@@ -43,10 +43,10 @@ VERSIONS = [
 PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
-    "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "cross_origin": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
-    "defeated": {
+    "edge_settings": {
         "nginx": "nginx-light",
         "varnishd": "varnish",
         "squid": "squid",
@@ -54,7 +54,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "haproxy": "haproxy",
     },
     "deception": {"nginx": "nginx-light"},
-    "topology": {
+    "replicas": {
         "nginx": "nginx-light",
         "openssl": "openssl",
         "postgres": "postgresql",
@@ -64,12 +64,12 @@ PACKAGES: dict[str, dict[str, str]] = {
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
     "browser": browser.prove,
-    "forgery": forgery.prove,
+    "cross_origin": cross_origin.prove,
     "load": load.prove,
     "edge": edge.prove,
-    "defeated": defeated.prove,
+    "edge_settings": edge_settings.prove,
     "deception": deception.prove,
-    "topology": topology.prove,
+    "replicas": replicas.prove,
     "contract": contract.prove,
 }
 
