@@ -86,6 +86,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="proof-") as folder:
+            # Cookiecutter, Chromium and killed workers leave files behind
+            os.environ["TMPDIR"] = folder
             rows = list(run(parts, Path(folder), arguments))
     except KeyboardInterrupt:
         return 130

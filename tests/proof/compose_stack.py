@@ -54,8 +54,6 @@ class Instance:
             **environment,
             "PORT": str(self.port),
             "METRICS_PORT": str(free_port()),
-            # a killed one leaves its counts behind
-            "TMPDIR": str(service.scratch),
         }
         # from its start to its first answer
         self.seconds: list[float] = []
