@@ -174,6 +174,8 @@ def measure(template: Template, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
+        # Cookiecutter leaves files behind
+        os.environ["TMPDIR"] = folder
         templates = {n: p for n, p in TEMPLATES.items() if p.path.exists()}
         figures = {
             name: measure(p, Path(folder, name)) for name, p in templates.items()

@@ -811,8 +811,8 @@ def test_no_exit_of_the_inner_callable_lets_a_storable_answer_out(
     assert_not_stored(got)
 
 
-@named(CASES + INSIDE)
-def test_cdn_headers_go_with_every_exit(app: NoCacheFlask, build: Case) -> None:
+@named([api_route, not_found, shared_data, middleware_fails])
+def test_cdn_headers_go_with_the_others(app: NoCacheFlask, build: Case) -> None:
     app.config["NOCACHE_CDN_HEADERS"] = True
     asked, status = build(app)
 

@@ -131,7 +131,7 @@ def kit_app(kind: str, worker: str, folder: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("worker", WORKERS)
-def test_sockets_close_as_on_plain_flask(tmp_path: Path, worker: str) -> None:
+def test_sockets_end_as_on_plain_flask(tmp_path: Path, worker: str) -> None:
     printed = {}
     for kind in "plain", "guarded":
         with kit_app(kind, worker, tmp_path) as service:
@@ -143,23 +143,14 @@ def test_sockets_close_as_on_plain_flask(tmp_path: Path, worker: str) -> None:
                 got = service.get(path)
                 assert got.status == status
                 assert_marked(got, kind)
-        printed[kind] = service.printed()
-    assert printed["guarded"] == printed["plain"] == ["GET / 200", "GET /echo 400"]
-
-
-@pytest.mark.parametrize("worker", WORKERS)
-def test_sockets_of_lost_clients_end_as_on_plain_flask(
-    tmp_path: Path, worker: str
-) -> None:
-    printed = {}
-    for kind in "plain", "guarded":
-        with kit_app(kind, worker, tmp_path) as service:
+            # of clients that are lost
             for path, conversation, closes in SOCKETS:
                 if closes:
                     hang_up(service.port, path, conversation)
             assert_marked(service.get(), kind)
         printed[kind] = service.printed()
-    assert printed["guarded"] == printed["plain"] == ["GET / 200"]
+    requests = ["GET / 200", "GET /echo 400", "GET / 200"]
+    assert printed["guarded"] == printed["plain"] == requests
 
 
 # a socket in a service
