@@ -51,24 +51,23 @@ test-all: .venv/.ready  ## and services set up with and without uv, on every Pyt
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
-MUTATIONS := no-guard bare-404 no-cache mixed-case surrogate stateful lost-write ungraceful sticky marked-down no-scheme \
-	any-origin framed loose-policy shared-age vary-lost view-not-spared shared-beside-cookie
+PROVE := PYTHONPATH=tests $(PROOF)/bin/python -m proof
 
-$(PROOF)/.ready: proof/requirements.txt $(SERVICE)/requirements-uv.txt
-	$(call environment,$(PROOF),--no-deps --requirement proof/requirements.txt)
+$(PROOF)/.ready: tests/proof/requirements.txt $(SERVICE)/requirements-uv.txt
+	$(call environment,$(PROOF),--no-deps --requirement tests/proof/requirements.txt)
 
 proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian packages
-	@exec $(PROOF)/bin/python -m proof
+	@exec env $(PROVE)
 
 proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the proof
-	@for name in $(MUTATIONS); do \
-		$(PROOF)/bin/python -m proof --rounds 3 --mutate $$name >build/proof/$$name.txt; \
+	@names=$$($(PROVE).mutations) && for name in $$names; do \
+		$(PROVE) --rounds 3 --mutate $$name >build/proof/$$name.txt; \
 		status=$$?; tail -n 1 build/proof/$$name.txt | sed "s/^/$$name: exit $$status, /"; \
 		test $$status = 1 || exit 1; \
 	done
 
 container: .venv/.ready  ## the service's image, built, run and broken; with podman, BASE=image
-	@exec $(BIN)/python -m proof.container $(if $(BASE),--base '$(BASE)')
+	@exec env PYTHONPATH=tests $(BIN)/python -m proof.container $(if $(BASE),--base '$(BASE)')
 
 pictures: .venv/.ready  ## README's pictures of a terminal
 	@$(BIN)/python docs/pictures.py
@@ -76,7 +75,7 @@ pictures: .venv/.ready  ## README's pictures of a terminal
 lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy hooks proof tests
+	@$(BIN)/mypy hooks tests
 
 format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
 	@$(BIN)/ruff check --fix .
@@ -90,7 +89,7 @@ kit:  ## note the checksums of the kit's files
 # strict, or what cannot be looked up passes for harmless; the service's are among ours
 advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI
 	@$(BIN)/python -m pip_audit --strict --disable-pip $(addprefix --requirement=,\
-		requirements-dev.txt benchmarks/requirements.txt proof/requirements.txt)
+		requirements-dev.txt benchmarks/requirements.txt tests/proof/requirements.txt)
 
 build/bench/.ready: benchmarks/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,build/bench,--no-deps --requirement benchmarks/requirements.txt)
@@ -104,7 +103,7 @@ lock: .venv/.ready  ## newest releases, here and in the service, then test-all
 	@$(LOCK) --group dev '$(SERVICE)/requirements-dev.txt' '$(SERVICE)/requirements-uv.txt' \
 		--output-file requirements-dev.txt
 	@$(LOCK) --group bench '$(SERVICE)/requirements.txt' --output-file benchmarks/requirements.txt
-	@$(LOCK) --group proof --output-file proof/requirements.txt
+	@$(LOCK) --group proof --output-file tests/proof/requirements.txt
 	@$(MAKE) --no-print-directory test-all
 
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \

@@ -102,7 +102,7 @@ def measure_time() -> dict[Key, list[float]]:
 
 
 def ask(process: subprocess.Popen[str], times: int) -> float:
-    """Have a contestant serve some requests and return the seconds."""
+    """Let a contestant serve some requests and return the seconds."""
     assert process.stdin is not None
     assert process.stdout is not None
     print(times, file=process.stdin, flush=True)
@@ -126,17 +126,17 @@ def guard_rows(
         for name in contestants:
             key = contest, name
             row = [f"  {name}"]
-            for figures, shown in (
+            for figures, style in (
                 (times, "{:.1f}"),
                 ({k: [c] for k, c in counts.items()}, "{:,.0f}"),
             ):
                 if key not in figures:
                     row += ["", "", ""]
                     continue
-                row.append(shown.format(median(figures[key])))
+                row.append(style.format(median(figures[key])))
                 for other in (bare, floor):
-                    known = other in figures and other != key
-                    row.append(ratio(figures[key], figures[other]) if known else "")
+                    measured = other in figures and other != key
+                    row.append(ratio(figures[key], figures[other]) if measured else "")
             yield row
 
 
@@ -147,8 +147,8 @@ def costs(counts: dict[Key, float]) -> dict[str, float]:
         bare = counts.get((contest, "bare Flask"))
         if bare is None or name in ("bare Flask", "floor"):
             continue
-        shown = name if contest == "small JSON" else f"{name}, {contest}"
-        more[shown] = (count / bare - 1) * 100
+        label = name if contest == "small JSON" else f"{name}, {contest}"
+        more[label] = (count / bare - 1) * 100
     return more
 
 
@@ -171,8 +171,10 @@ def table(rows: t.Iterable[Row]) -> t.Iterator[str]:
 
 
 def processor() -> str:
-    found = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text("utf-8"))
-    return f"{len(found)} x {found[0]}"
+    models = re.findall(
+        r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text("utf-8")
+    )
+    return f"{len(models)} x {models[0]}"
 
 
 def report(sections: dict[str, tuple[str, list[Row]]]) -> str:
@@ -190,27 +192,27 @@ def report(sections: dict[str, tuple[str, list[Row]]]) -> str:
 
 
 def main(wanted: set[str]) -> None:
-    def asked(part: str) -> bool:
+    def wants(part: str) -> bool:
         return not wanted or part in wanted
 
     sections = {}
     counts: dict[Key, float] = {}
     bake()
-    if asked("time") or asked("instructions"):
-        counts = measure_instructions() if asked("instructions") else {}
-        times = measure_time() if asked("time") else {}
+    if wants("time") or wants("instructions"):
+        counts = measure_instructions() if wants("instructions") else {}
+        times = measure_time() if wants("time") else {}
         sections["A request"] = (GUARD_TEXT, list(guard_rows(times, counts)))
-    if asked("throughput"):
+    if wants("throughput"):
         if shutil.which("wrk") is None:
             print("wrk is not installed: requests per second are not counted.")
         else:
             rows = child_rows("throughput.py")
             sections["Under gunicorn"] = (THROUGHPUT_TEXT, rows)
-    if asked("audit"):
+    if wants("audit"):
         sections["The audit"] = (AUDIT_TEXT, child_rows("audit_speed.py"))
-    if asked("memory"):
+    if wants("memory"):
         sections["Memory"] = (MEMORY_TEXT, child_rows("memory.py"))
-    if asked("waiting"):
+    if wants("waiting"):
         sections["Waiting"] = (WAITING_TEXT, child_rows("waiting.py"))
     text = report(sections)
     print(text, end="")
@@ -227,7 +229,7 @@ The floor is a hand-written WSGI app that appends the guard's three fields to ba
 The static file and the cacheable route are stored by caches, with fewer fields to write.
 Where Flask makes the response, the guard gives the server the body as a list, which is cheaper than bare Flask's iterator; where a view returns a `flask.Response` it takes the first chunk itself.
 The service is the baked one, silent with `observability.py` taken out; its log goes to /dev/null.
-What it tells is told once the answer is out."""
+Its logs and metrics are written after the response."""
 THROUGHPUT_TEXT = """
 Median of 3 rounds of 4 seconds with wrk and 16 connections, which shares the processors.
 Bare Flask neither logs nor counts; the service does both, each with gunicorn's sync workers."""

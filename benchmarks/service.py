@@ -25,7 +25,10 @@ def bake() -> None:
     from cookiecutter.main import cookiecutter
 
     shutil.rmtree(FOLDER, ignore_errors=True)
-    cookiecutter(str(ROOT), no_input=True, output_dir=str(FOLDER))
+    # Cookiecutter leaves files behind
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        cookiecutter(str(ROOT), no_input=True, output_dir=str(FOLDER))
+    tempfile.tempdir = None
     subprocess.run([sys.executable, __file__], check=True)
 
 

@@ -65,10 +65,10 @@ def serving(name: str, workers: int) -> t.Iterator[str]:
 
 
 def load(url: str, *more: str) -> float:
-    """Return the requests per second of a server that is asked all the time."""
-    said = subprocess.check_output([*LOAD, *more, url], text=True)
-    assert "Non-2xx" not in said, said
-    return float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
+    """Return the requests per second of a server under load."""
+    report = subprocess.check_output([*LOAD, *more, url], text=True)
+    assert "Non-2xx" not in report, report
+    return float(re.findall(r"Requests/sec:\s+([\d.]+)", report)[0])
 
 
 def measure() -> dict[tuple[str, int], list[float]]:

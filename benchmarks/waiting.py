@@ -27,7 +27,7 @@ COMMIT = "echo A note. >> README.md && git commit --quiet --all --message x"
 class Template(t.NamedTuple):
     """What its README says to type; None where it has nothing or needs another host.
 
-    :param answers: for those that ask without a default.
+    :param answers: for questions without a default.
     :param steps: as named in STEPS; "no uv" is set up last, so that the rest runs in it.
     """
 
@@ -130,13 +130,13 @@ def seconds(command: str, at: Path, *, uv: bool = True) -> float:
 def bake(template: Template, folder: Path) -> Path:
     answers = " ".join(f"{name}='{value}'" for name, value in template.answers.items())
     cookiecutter = BIN / "cookiecutter"
-    made = folder / "made"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
+    output = folder / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
     seconds(
-        f"{cookiecutter} --no-input '{template.path}' -o '{made}' {answers}", folder
+        f"{cookiecutter} --no-input '{template.path}' -o '{output}' {answers}", folder
     )
-    (project,) = made.iterdir()
+    (project,) = output.iterdir()
     return project
 
 
@@ -174,9 +174,13 @@ def measure(template: Template, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        known = {n: p for n, p in TEMPLATES.items() if p.path.exists()}
-        figures = {name: measure(p, Path(folder, name)) for name, p in known.items()}
-        own = next(Path(folder, "here", "made").iterdir())
+        # Cookiecutter leaves files behind
+        os.environ["TMPDIR"] = folder
+        templates = {n: p for n, p in TEMPLATES.items() if p.path.exists()}
+        figures = {
+            name: measure(p, Path(folder, name)) for name, p in templates.items()
+        }
+        own = next(Path(folder, "here", "output").iterdir())
         imports = ".venv/bin/python -c 'import wsgi'"
         once = median(
             seconds(f"FLASK_DEBUG=1 {imports}", own) for _ in range(2 * ROUNDS)

@@ -5,20 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cookiecutter.environment import StrictEnvironment
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
 # what runs inside a baked service
-collect_ignore = ["service"]
+collect_ignore = ["proof", "service"]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 
 # what "3.11 or newer" means today; the image and the pipelines take the current one
@@ -130,6 +133,49 @@ def note_checksums(kit: Path, noted: Path | None = None) -> None:
     noted.write_text("".join(lines), "utf-8", newline="\n")
 
 
+class Failures:
+    """Name each failure in a file at once, since the output of a run may be lost."""
+
+    path = ROOT / "build" / "failures.txt"
+    number = 0
+
+    def note(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+        if report.failed:
+            self.path.parent.mkdir(exist_ok=True)
+            # the first of a run replaces what an earlier run left
+            with self.path.open("a" if self.number else "w", encoding="utf-8") as file:
+                print(report.nodeid, report.longreprtext, sep="\n\n", file=file)
+            self.number += 1
+
+    pytest_runtest_logreport = pytest_collectreport = note
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        if self.number:
+            name = self.path.relative_to(ROOT)
+            terminalreporter.write_line(f"Failures are kept in {name}.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # a worker of xdist reports to the process that has the terminal
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(), "failures")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove what is left in the temporary folder: Cookiecutter leaves each hook."""
+    tmp_path_factory.getbasetemp()
+    with (
+        tempfile.TemporaryDirectory(prefix="tests-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone would hold, free of caches that tools leave here."""
@@ -152,6 +198,22 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = {"cookiecutters_dir": str(home), "replay_dir": str(home / "replay")}
     config.write_text(json.dumps(folders), "utf-8")
     return config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> Iterator[None]:
+    """Compile a text of the template once, which takes a third of a bake."""
+    compile = StrictEnvironment.compile
+    codes: dict[tuple[object, ...], object] = {}
+
+    def compile_once(self: StrictEnvironment, *arguments: Any) -> object:
+        if arguments not in codes:
+            codes[arguments] = compile(self, *arguments)
+        return codes[arguments]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StrictEnvironment, "compile", compile_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -181,24 +243,41 @@ def bake_into(template: Path, config: Path) -> Bake:
     return bake_into
 
 
+@pytest.fixture(scope="session")
+def copy_into(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Copy a service into a given folder; each set of answers is baked once."""
+    originals: dict[frozenset[tuple[str, str]], Path] = {}
+
+    def copy_into(folder: Path, **answers: str) -> Project:
+        key = frozenset(answers.items())
+        if key not in originals:
+            baked = bake_into(tmp_path_factory.mktemp("original"), **answers)
+            originals[key] = baked.path
+        copy = folder / originals[key].name
+        shutil.copytree(originals[key], copy, symlinks=True)
+        return Project(copy)
+
+    return copy_into
+
+
 @pytest.fixture
-def bake(bake_into: Bake, tmp_path: Path) -> Bake:
+def bake(copy_into: Bake, tmp_path: Path) -> Bake:
     """Bake a service that the test may change."""
-    return lambda **answers: bake_into(tmp_path, **answers)
+    return lambda **answers: copy_into(tmp_path, **answers)
 
 
 @pytest.fixture(scope="session")
-def baked(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def baked(copy_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The service with the default answers; the test must leave it as it is."""
-    return bake_into(tmp_path_factory.mktemp("baked"))
+    return copy_into(tmp_path_factory.mktemp("baked"))
 
 
 @pytest.fixture(scope="session", params=COMBINATIONS)
 def combination(
     request: pytest.FixtureRequest,
-    bake_into: Bake,
+    copy_into: Bake,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[str, Project]]:
+) -> tuple[str, Project]:
     """Each named combination of answers, baked; to be left as it is."""
     folder = tmp_path_factory.mktemp(request.param)
-    yield request.param, bake_into(folder, **COMBINATIONS[request.param])
+    return request.param, copy_into(folder, **COMBINATIONS[request.param])

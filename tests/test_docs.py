@@ -15,6 +15,9 @@ from conftest import TEMPLATE
 
 README = (ROOT / "README.md").read_text("utf-8")
 FINDING = re.compile(r'"(NC\d{3})": Kind\(\s*"([a-z0-9-]+)"')
+FINDING_IDS = [
+    id for id, _ in FINDING.findall((KIT / "audit" / "findings.py").read_text("utf-8"))
+]
 HEADERS = """\
 Cache-Control: no-store, no-cache, must-revalidate, private, max-age=0
 Expires: Thu, 01 Jan 1970 00:00:00 GMT
@@ -88,11 +91,29 @@ def test_caching_md_lists_every_finding(baked: Project) -> None:
     assert listed == FINDING.findall(catalogue)
 
 
-def test_review_checklist_names_every_finding(baked: Project) -> None:
-    catalogue = (KIT / "audit" / "findings.py").read_text("utf-8")
+@pytest.mark.parametrize("id", FINDING_IDS)
+def test_finding_is_in_every_place(baked: Project, id: str) -> None:
+    """The places that CONTRIBUTING lists under "To add a finding"."""
+    tests = ROOT / "tests"
+    rules = [p for p in (KIT / "audit").glob("*.py") if p.name != "findings.py"]
+    places = {
+        "nocache/audit/findings.py": [KIT / "audit" / "findings.py"],
+        "nocache/audit/": rules,
+        "docs/caching.md": [baked.path / "docs" / "caching.md"],
+        "docs/review-checklist.md": [baked.path / "docs" / "review-checklist.md"],
+        "tests/kit/": list((tests / "kit").glob("*.py")),
+        "test_audit.py": [tests / "kit" / "test_audit.py"],
+        "tests/test_mutations.py": [tests / "test_mutations.py"],
+    }
 
-    for id, _ in FINDING.findall(catalogue):
-        assert id in baked.read("docs/review-checklist.md")
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = guide.partition("## To add a finding")[2].partition("\n## ")[0]
+    assert [name for name in places if f"`{name}`" not in section] == []
+    assert [
+        name
+        for name, files in places.items()
+        if not any(id in file.read_text("utf-8") for file in files)
+    ] == []
 
 
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])

@@ -112,7 +112,7 @@ def test_service_has_none_of_the_settings(baked: Project) -> None:
 def test_what_the_proof_runs_is_what_the_guide_says(
     guides: dict[str, list[str]],
 ) -> None:
-    proof = (ROOT / "proof" / "defeated.py").read_text("utf-8")
+    proof = (ROOT / "tests" / "proof" / "edge_settings.py").read_text("utf-8")
     for name, settings in PROVEN.items():
         for setting in settings:
             assert setting in guides[name][0], name

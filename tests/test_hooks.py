@@ -115,6 +115,12 @@ NO_FOLDERS = [
 Problems = Callable[..., list[tuple[str, str]]]
 
 
+@pytest.fixture
+def bake(bake_into: Bake, tmp_path: Path) -> Bake:
+    """Bake each time, not a copy: here the hooks are tested."""
+    return lambda **answers: bake_into(tmp_path, **answers)
+
+
 @pytest.fixture(scope="module")
 def pre_gen(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return load_hook("pre_gen_project", tmp_path_factory.mktemp("hook"))

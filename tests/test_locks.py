@@ -13,7 +13,8 @@ from conftest import PYTHONS
 from conftest import ROOT
 from conftest import TEMPLATE
 
-LOCKS = sorted({*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements*.txt")})
+PLACES = (".", "*", "tests/*")
+LOCKS = sorted(p for d in PLACES for p in ROOT.glob(f"{d}/requirements*.txt"))
 PIN = re.compile(
     r"^([\w.-]+)(?:\[[\w,-]+\])?==\S+(?: ; .+?)? \\\n((?:    --hash.+\n)+)", re.M
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from flask import Flask
@@ -51,6 +50,22 @@ def probe_rewritten(app: Flask, rewrite: Callable[[Fields], Fields]) -> str:
     return probe_behind(app, through)
 
 
+class Clock:
+    """A clock that only the sleep of the probe moves."""
+
+    seconds = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("nocache.audit.probe.sleep", clock.sleep)
+    return clock
+
+
 @pytest.fixture
 def echo(app: Flask) -> Flask:
     """An app that repeats the id of the request in its response."""
@@ -78,19 +93,21 @@ def test_probe_reads_names_in_lower_case(app: Flask) -> None:
     "miss",
     [("X-Varnish", "32770"), ("X-Cache", "MISS"), ("X-Cache", "Error from cloudfront")],
 )
-def test_probe_ignores_an_age_of_0(app: Flask, miss: tuple[str, str]) -> None:
+def test_probe_ignores_an_age_of_0(
+    app: Flask, clock: Clock, miss: tuple[str, str]
+) -> None:
     """Varnish and Fastly send it with every response, also with a new one."""
     assert probe_rewritten(app, lambda fields: [*fields, ("Age", "0"), miss]) == ""
 
 
-def test_probe_waits_for_a_copy_to_age(app: Flask) -> None:
+def test_probe_waits_for_a_copy_to_age(app: Flask, clock: Clock) -> None:
     """A copy has an Age of 0 in the second after it is stored."""
     times: dict[str, float] = {}
 
     def aging(environ: dict[str, t.Any], start_response: WSGI) -> t.Any:
         key = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-        since = times.setdefault(f"{key}?{environ['QUERY_STRING']}", monotonic())
-        age = ("Age", str(int(monotonic() - since)))
+        since = times.setdefault(f"{key}?{environ['QUERY_STRING']}", clock.seconds)
+        age = ("Age", str(int(clock.seconds - since)))
 
         def start(status: str, fields: Fields, *rest: t.Any) -> t.Any:
             return start_response(status, [*fields, age], *rest)

@@ -180,7 +180,7 @@ def test_304_is_a_finding(app: NoCacheFlask) -> None:
 
     assert_matches(
         facts(app, entry=entry),
-        "'GET /file' may be stored: a 304 keeps the copy of a client alive",
+        "'GET /file' may be stored: a 304 lets a client reuse its copy",
     )
 
 

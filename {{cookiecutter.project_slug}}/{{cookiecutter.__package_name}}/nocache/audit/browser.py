@@ -181,7 +181,7 @@ class _Script:
         return False
 
     def _is_fetch(self, start: int) -> bool:
-        """Return whether a bracket holds the arguments of fetch(), or of a wrapper of it."""
+        """Return whether a bracket has the arguments of fetch() or of its wrapper."""
         name, before, owner = (*self._words(start, -1, 3), "", "", "")[:3]
         if name in ("fetch", "Request"):
             return before != "function" and (before != "." or owner in GLOBALS)

@@ -24,7 +24,7 @@ class ProbeError(Exception):
 
 
 class Service:
-    """A deployed service, requested over one connection if it keeps it open.
+    """A deployed service, requested over one connection if it stays open.
 
     :param url: the URL, without credentials, query and fragment.
     :param headers: header fields for every request, as ``Name: value``; no credentials

@@ -51,8 +51,8 @@ class Contents:
     ) -> list[t.Any]:
         key = kind, id(node)
         if key not in self._results:
-            # empty first, for names bound to themselves; the node is kept, or its id could
-            # be that of another one
+            # empty first, for names bound to themselves; with the node, so that no other
+            # node gets its id
             self._results[key] = node, []
             self._results[key] = node, list(dict.fromkeys(find(node)))
         return self._results[key][1]

@@ -74,7 +74,7 @@ CATALOGUE = {
     ),
     "NC007": Kind(
         "header-set-by-hand",
-        "{subject} is written by hand, past the policy of the route.",
+        "{subject} is set by hand, outside the policy of the route.",
         "remove it: the policy of the route, @nocache or @cacheable, writes the headers.",
     ),
     "NC008": Kind(

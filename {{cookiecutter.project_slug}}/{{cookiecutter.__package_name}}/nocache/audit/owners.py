@@ -44,8 +44,8 @@ class Owners:
         if node is None:
             return ""
         if id(node) not in self._kinds:
-            # empty first, for names bound to themselves; the node is kept, or its id could
-            # be that of another one
+            # empty first, for names bound to themselves; with the node, so that no other
+            # node gets its id
             self._kinds[id(node)] = node, ""
             self._kinds[id(node)] = node, self._kind(node)
         return self._kinds[id(node)][1]
@@ -141,7 +141,7 @@ class Owners:
         return ""
 
     def function(self, func: ast.expr) -> Function | None:
-        """Return the function of the file that a call runs, None if it is not in the file."""
+        """Return the function that a call runs, None if the file does not have it."""
         values: list[Value] = []
         if isinstance(func, ast.Name):
             values = self.module.values(func) or []

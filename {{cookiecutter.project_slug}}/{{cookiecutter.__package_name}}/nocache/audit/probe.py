@@ -13,7 +13,7 @@ from .client import ProbeError
 from .client import Service
 from .findings import Finding
 from .findings import finding
-from .routes import address
+from .routes import host_and_path
 from .routes import Request
 from .routes import requests
 from .routes import Route
@@ -93,7 +93,7 @@ def _disguises(
         if "GET" not in route.methods:
             continue
         values = values_of(rule, arguments)
-        host, path = address(app, rule, values)
+        host, path = host_and_path(app, rule, values)
         paths = {f"{folder}/..%2f": f"{folder}/..%2f{path[1:]}"}
         for sign in ENDS:
             end = sign if sign != "/" or not path.endswith("/") else ""
@@ -102,7 +102,7 @@ def _disguises(
             for extension in EXTENSIONS:
                 word = f"{value}.{extension}"
                 if re.fullmatch(rule._converters[name].regex, word):
-                    _, paths[word] = address(app, rule, {**values, name: word})
+                    _, paths[word] = host_and_path(app, rule, {**values, name: word})
         for disguise, path in paths.items():
             yield Request(route, "GET", path, host, disguise=disguise)
 

@@ -154,8 +154,8 @@ def _lineage(blueprint: str) -> t.Iterator[str]:
         blueprint = blueprint.rpartition(".")[0]
 
 
-def _policy_text(policy: Policy | None, closed: bool) -> tuple[str, str]:
-    if closed:
+def _policy_text(policy: Policy | None, is_no_store: bool) -> tuple[str, str]:
+    if is_no_store:
         return "no-store", ""
     if policy is None:
         return "undeclared", ""
@@ -181,7 +181,7 @@ def requests(app: Flask, arguments: t.Mapping[str, str]) -> t.Iterator[Request]:
     :raises LookupError: if no value fits an argument.
     """
     for route, *_, rule in survey(app):
-        host, path = address(app, rule, values_of(rule, arguments))
+        host, path = host_and_path(app, rule, values_of(rule, arguments))
         yield from _variants(route, path, host)
     for prefix in sorted({"", *app.extensions.get("nocache", ())}):
         path = f"{prefix}/{UNKNOWN}"
@@ -222,7 +222,9 @@ def values_of(rule: Rule, arguments: t.Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def address(app: Flask, rule: Rule, values: t.Mapping[str, str]) -> tuple[str, str]:
+def host_and_path(
+    app: Flask, rule: Rule, values: t.Mapping[str, str]
+) -> tuple[str, str]:
     """Return a host and a path that a rule matches; the host is empty if it has none."""
     url = rule.build({**(rule.defaults or {}), **values}, append_unknown=False)
     domain, path = url or (rule.host or "", rule.rule)

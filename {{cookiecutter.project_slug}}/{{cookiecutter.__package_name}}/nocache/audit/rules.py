@@ -110,7 +110,7 @@ def _sift(
 
 
 def python_files(app: Flask) -> t.Iterator[str]:
-    """Yield the Python files of an app: in its package, and in the folder of the project."""
+    """Yield the Python files of an app: in its package and in the project folder."""
     root = project_root(app)
     if Path(app.root_path) != root:
         yield from map(str, sorted(root.glob("*.py")))
@@ -144,8 +144,12 @@ def _route_findings(
     for route, view, policy, api, redirect, _ in registrations:
         subject = f"'{route.endpoint}'"
         faults: list[tuple[str, str, tuple[str, int] | None]] = []
-        lost = [] if is_plain(view) else list(_lost(view, route.methods, effective))
-        faults += (("NC006", fact, place) for fact, place in lost)
+        losses = (
+            []
+            if is_plain(view)
+            else list(_lost_declarations(view, route.methods, effective))
+        )
+        faults += (("NC006", fact, place) for fact, place in losses)
         if policy is not None and policy.storable and policy.text != REVALIDATE:
             unsafe = ", ".join(UNSAFE.intersection(route.methods))
             if api:
@@ -157,7 +161,7 @@ def _route_findings(
         )
         if below:
             faults.append(("NC005", f"'{below[0]}'", None))
-        elif policy is None and not (api or redirect or lost):
+        elif policy is None and not (api or redirect or losses):
             faults.append(("NC001", "", None))
         if api or policy is None or not policy.storable:
             for fact in server_caches(view, route.methods):
@@ -175,7 +179,7 @@ def _route_findings(
             yield finding(id_, place or where or route.place, subject, fact, hint)
 
 
-def _lost(
+def _lost_declarations(
     view: t.Any, methods: t.Iterable[str], effective: set[int]
 ) -> t.Iterator[tuple[str, tuple[str, int] | None]]:
     """Yield the declarations of a view that have no effect on its route."""

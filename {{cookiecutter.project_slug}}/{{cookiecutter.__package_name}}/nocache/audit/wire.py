@@ -97,7 +97,7 @@ def storable(method: str, status: int, headers: Fields, policy: str) -> str:
         return ""
     # where a declared ETag replaced the view, there is no 200 to send instead
     if status == 304 and not policy.endswith("; ETag"):
-        return "a 304 keeps the copy of a client alive"
+        return "a 304 lets a client reuse its copy"
     fields = _read_by_caches(headers)
     for name, text in NO_STORE:
         # proxies and HTTP/2 send names in lower case, RFC 9113 8.2

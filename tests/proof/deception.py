@@ -5,7 +5,7 @@ from pathlib import Path
 
 import urllib3
 
-from .defeated import probe
+from .edge_settings import probe
 from .nginx import nginx
 from .processes import free_port
 from .processes import HOST
@@ -59,7 +59,9 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             row = Row("nginx", f"deception {rule}", checks=4)
             folder = scratch / rule.replace(" ", "-")
             row.guarded, without = seen(configuration, "", origin, folder / "as-it-is")
-            row.control, ids = seen(configuration, SETTING, origin, folder / "defeated")
+            row.control, ids = seen(
+                configuration, SETTING, origin, folder / "overridden"
+            )
             judge(row, without, ids)
             yield row
 

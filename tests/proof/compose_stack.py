@@ -54,8 +54,6 @@ class Instance:
             **environment,
             "PORT": str(self.port),
             "METRICS_PORT": str(free_port()),
-            # a killed one leaves its counts behind
-            "TMPDIR": str(service.scratch),
         }
         # from its start to its first answer
         self.seconds: list[float] = []
@@ -162,7 +160,7 @@ class Edge:
         return sum(len(ports) > 1 for _, ports in self.hops())
 
 
-class Fleet:
+class Stack:
     """Instances that share a database, a key and nothing else."""
 
     def __init__(self, service: Service, database: Postgres) -> None:
@@ -187,7 +185,7 @@ class Fleet:
         instance.start()
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[Fleet]:
+    def serving(self) -> Iterator[Stack]:
         """Migrate once, and stop what was started when the block ends."""
         self.service.migrate(**self.environment)
         try:

@@ -8,9 +8,9 @@ from dataclasses import field
 LEGEND = """\
 unasked: answered without the origin; stale: contradicts what the origin had acknowledged;
 storable: without exactly the three no-store headers; -: not counted, or none.
-forged: stale counts the writes, and the pages shown in a frame, that came through.
+cross-origin: stale counts writes, and pages shown in a frame, that came through.
 deception: stale counts who was given another's page.
-control: against plain Flask; edge: without deploy/; defeated, deception: with the setting;
+control: against plain Flask; edge: without deploy/; nginx to haproxy, deception: with the setting;
 declared, sign-out, adoption: without what the row is about."""
 
 HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")

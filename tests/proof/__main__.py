@@ -19,14 +19,14 @@ from pathlib import Path
 from . import browser
 from . import caches
 from . import contract
+from . import cross_origin
 from . import deception
 from . import declarations
-from . import defeated
 from . import edge
-from . import forgery
+from . import edge_settings
 from . import load
+from . import replicas
 from . import signout
-from . import topology
 from .mutations import MUTATIONS
 from .processes import find_program
 from .processes import ProofError
@@ -52,10 +52,10 @@ PACKAGES: dict[str, dict[str, str]] = {
     },
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "signout": {"chromium": "chromium", "chromedriver": "chromium-driver"},
-    "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "cross_origin": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
-    "defeated": {
+    "edge_settings": {
         "nginx": "nginx-light",
         "varnishd": "varnish",
         "squid": "squid",
@@ -63,7 +63,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "haproxy": "haproxy",
     },
     "deception": {"nginx": "nginx-light"},
-    "topology": {
+    "replicas": {
         "nginx": "nginx-light",
         "openssl": "openssl",
         "postgres": "postgresql",
@@ -75,12 +75,12 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "declarations": declarations.prove,
     "browser": browser.prove,
     "signout": signout.prove,
-    "forgery": forgery.prove,
+    "cross_origin": cross_origin.prove,
     "load": load.prove,
     "edge": edge.prove,
-    "defeated": defeated.prove,
+    "edge_settings": edge_settings.prove,
     "deception": deception.prove,
-    "topology": topology.prove,
+    "replicas": replicas.prove,
     "contract": contract.prove,
 }
 
@@ -97,6 +97,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="proof-") as folder:
+            # Cookiecutter, Chromium and killed workers leave files behind
+            os.environ["TMPDIR"] = folder
             rows = list(run(parts, Path(folder), arguments))
     except KeyboardInterrupt:
         return 130

@@ -15,7 +15,7 @@ from .processes import HOST
 from .processes import ProofError
 from .processes import running
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ORIGINS = Path(__file__).resolve().parent / "origins"
 
 

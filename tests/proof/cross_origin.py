@@ -138,7 +138,7 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             for site, host in PAGES.items():
                 for name in ATTEMPTS:
                     page = f"http://{host}:{lure}/"
-                    row = Row("chromium", f"forged: {name}, {site}", checks=2)
+                    row = Row("chromium", f"cross-origin: {name}, {site}", checks=2)
                     forge(name, row, visit, control, page, max(rounds // 25, 1))
                     yield row
             yield under_policy(visit, f"http://localhost:{lure}/")

@@ -29,10 +29,10 @@ from .report import Tally
 from .scenarios import is_no_store
 from .scenarios import ITEMS
 from .scenarios import JSON
-from .service import ROOT
 from .service import run
 from .service import Service
 
+HERE = Path(__file__).resolve().parent
 CONNECTIONS = 64
 SECONDS = 20
 # until a worker is killed, and then until the end
@@ -136,11 +136,11 @@ def loaded(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row
 def load(front: str, seconds: int, scratch: Path) -> Any:
     """Run locust to its end and return what it found."""
     path = scratch / "locust.json"
-    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "proof/locustfile.py")]
+    command = [sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py")]
     command += ["--headless", "--only-summary", "--host", front]
     command += ["-u", str(CONNECTIONS), "-r", str(CONNECTIONS), "-t", f"{seconds}s"]
     command += ["--stop-timeout", "30"]
-    env = environment(PROOF_RESULT=str(path), PYTHONPATH=str(ROOT))
+    env = environment(PROOF_RESULT=str(path), PYTHONPATH=str(HERE.parent))
     run(command, scratch, env)
     return json.loads(path.read_text("utf-8"))
 

@@ -17,6 +17,7 @@ from .podman import Broken
 from .podman import Container
 from .podman import debian
 from .podman import Engine
+from .processes import environment
 from .processes import find_program
 from .processes import ProofError
 from .scenarios import is_no_store
@@ -288,7 +289,9 @@ def prove(
 def bake(folder: Path, answers: list[str]) -> Path:
     """Bake a service, with what must stay out of its image beside it."""
     command = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
-    run([*command, "--output-dir", str(folder), *answers], ROOT)
+    # Cookiecutter leaves files behind
+    env = environment(TMPDIR=str(folder.parent))
+    run([*command, "--output-dir", str(folder), *answers], ROOT, env)
     (service,) = folder.iterdir()
     (package,) = (path.parent for path in service.glob("*/nocache"))
     for name in (*SECRETS, f"{package.name}/.env"):

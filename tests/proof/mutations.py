@@ -99,36 +99,43 @@ MUTATIONS = {
         "pass",
     ),
     "view-not-spared": Mutation(
-        "declarations", f"{KIT}/conditional.py", "exchange.spared = True", "return None"
+        "declarations",
+        f"{KIT}/conditional.py",
+        "exchange.view_skipped = True",
+        "return None",
     ),
     "shared-beside-cookie": Mutation(
         "declarations", f"{KIT}/static.py", '.replace("public", "private")', ""
     ),
-    "stateful": Mutation("topology", STORAGE, "def add_item", f"{LISTS}def add_item"),
+    "stateful": Mutation("replicas", STORAGE, "def add_item", f"{LISTS}def add_item"),
     "lost-write": Mutation(
-        "topology",
+        "replicas",
         STORAGE,
         "db.engine.begin() as connection:\n        return connection.execute(query).one()",
         "db.engine.connect() as connection:\n        return connection.execute(query).one()",
     ),
     "ungraceful": Mutation(
-        "topology",
+        "replicas",
         "gunicorn.conf.py",
         'wsgi_app = "wsgi:app"',
         'wsgi_app = "wsgi:app"\ngraceful_timeout = 0',
     ),
-    "sticky": Mutation("topology", EDGE, "zone web 64k;", "ip_hash;"),
-    "marked-down": Mutation("topology", EDGE, "max_fails=0", "max_fails=1"),
+    "sticky": Mutation("replicas", EDGE, "zone web 64k;", "ip_hash;"),
+    "marked-down": Mutation("replicas", EDGE, "max_fails=0", "max_fails=1"),
     "no-scheme": Mutation(
-        "topology", EDGE, "proxy_set_header X-Forwarded-Proto $scheme;", ""
+        "replicas", EDGE, "proxy_set_header X-Forwarded-Proto $scheme;", ""
     ),
     "any-origin": Mutation(
-        "forgery", SECURITY, "app.before_request(refuse_other_origins)", "pass"
+        "cross_origin", SECURITY, "app.before_request(refuse_other_origins)", "pass"
     ),
     "framed": Mutation(
-        "forgery", SECURITY, "frame-ancestors 'none'", "frame-ancestors *"
+        "cross_origin", SECURITY, "frame-ancestors 'none'", "frame-ancestors *"
     ),
     "loose-policy": Mutation(
-        "forgery", SECURITY, "default-src 'none'", "default-src * 'unsafe-inline'"
+        "cross_origin", SECURITY, "default-src 'none'", "default-src * 'unsafe-inline'"
     ),
 }
+
+
+if __name__ == "__main__":
+    print(*MUTATIONS)

@@ -15,13 +15,13 @@ from typing import Any
 import urllib3
 
 from .clients import Load
+from .compose_stack import Edge
+from .compose_stack import Instance
+from .compose_stack import NAME
+from .compose_stack import Stack
 from .counter import MARK
 from .databases import Postgres
 from .databases import postgres
-from .fleet import Edge
-from .fleet import Fleet
-from .fleet import Instance
-from .fleet import NAME
 from .processes import PATIENCE
 from .report import Row
 from .report import Tally
@@ -39,16 +39,16 @@ MARKS = itertools.count(1)
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
     """Run two instances and then three as compose does, and replace each under load."""
-    with postgres() as database, Fleet(service, database).serving() as fleet:
+    with postgres() as database, Stack(service, database).serving() as stack:
         for name, number in (("two", 2), ("three", 3)):
-            while len(fleet.instances) < number:
-                fleet.grow()
-            with Edge(scratch / name).serving(service, fleet.ports) as edge:
-                yield spread(fleet, Front(edge), rounds)
+            while len(stack.instances) < number:
+                stack.grow()
+            with Edge(scratch / name).serving(service, stack.ports) as edge:
+                yield spread(stack, Front(edge), rounds)
                 if number == 3:
                     yield forwarded(Front(edge))
-                    yield drained(fleet, Front(edge), database)
-                    yield from loaded(fleet, edge, database)
+                    yield drained(stack, Front(edge), database)
+                    yield from loaded(stack, edge, database)
 
 
 class Front:
@@ -108,20 +108,20 @@ def said(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 
 
 def judged(scenario: str, tally: Tally) -> Row:
-    row = Row("topology", scenario, tally, counted=False)
+    row = Row("replicas", scenario, tally, counted=False)
     if not tally.requests or tally.stale or tally.not_modified or tally.storable:
         row.fail("a write was lost or not read, or an answer is storable.")
     return row
 
 
-def spread(fleet: Fleet, front: Front, rounds: int) -> Row:
+def spread(stack: Stack, front: Front, rounds: int) -> Row:
     """Save through one instance, and read through every instance."""
-    number = len(fleet.instances)
+    number = len(stack.instances)
     elsewhere = []
     for _ in range(rounds):
         saver, answer = front.send("POST", ITEMS, "saved by one instance")
         saved = said(answer).get("id")
-        for _ in fleet.instances:
+        for _ in stack.instances:
             reader, answer = front.send("GET", ITEMS)
             listed = [item["id"] for item in said(answer).get("items", ())]
             front.tally.stale += listed[:1] != [saved]
@@ -129,10 +129,10 @@ def spread(fleet: Fleet, front: Front, rounds: int) -> Row:
     served = front.served()
     row = judged(f"{number} instances: save, read at all", front.tally)
     row.measured.append(
-        f"start to first answer: {fleet.instances[-1].seconds[0]:.1f} s"
+        f"start to first answer: {stack.instances[-1].seconds[0]:.1f} s"
     )
     busy = collections.Counter(served.values())
-    if any(busy[port] < rounds // 2 for port in fleet.ports):
+    if any(busy[port] < rounds // 2 for port in stack.ports):
         row.fail(f"not every instance had its share: {[*busy.values()]}.")
     if sum(served.get(a) != served.get(b) for a, b in elsewhere) < rounds:
         row.fail("what one instance saved was not read through another.")
@@ -159,10 +159,10 @@ def forwarded(front: Front) -> Row:
     return row
 
 
-def drained(fleet: Fleet, front: Front, database: Postgres) -> Row:
+def drained(stack: Stack, front: Front, database: Postgres) -> Row:
     """End an instance while it has requests in flight, and start it again."""
-    ending = fleet.instances[0]
-    number = 2 * len(fleet.instances)
+    ending = stack.instances[0]
+    number = 2 * len(stack.instances)
     with ThreadPoolExecutor(number) as threads:
         with database.locked("items"):
             sent = [
@@ -183,7 +183,7 @@ def drained(fleet: Fleet, front: Front, database: Postgres) -> Row:
     return row
 
 
-def loaded(fleet: Fleet, edge: Edge, database: Postgres) -> Iterator[Row]:
+def loaded(stack: Stack, edge: Edge, database: Postgres) -> Iterator[Row]:
     """Replace the instances one by one while clients write and read."""
     load = Load(edge.url, NAME)
     with load.running():
@@ -195,17 +195,17 @@ def loaded(fleet: Fleet, edge: Edge, database: Postgres) -> Iterator[Row]:
         row.measured.append(f"{speed:.0f} requests/s")
         yield row
         for number in (signal.SIGTERM, signal.SIGKILL):
-            yield replaced(fleet, edge, load, number, speed)
-        yield settled(fleet, edge, load)
+            yield replaced(stack, edge, load, number, speed)
+        yield settled(stack, edge, load)
     yield kept(load, database)
 
 
 def replaced(
-    fleet: Fleet, edge: Edge, load: Load, number: signal.Signals, before: float
+    stack: Stack, edge: Edge, load: Load, number: signal.Signals, before: float
 ) -> Row:
     passed_on, repeated = edge.passed_on(), load.repeated.copy()
     begun = time.monotonic()
-    seconds = [replace(instance, number) for instance in fleet.instances]
+    seconds = [replace(instance, number) for instance in stack.instances]
     tally = load.turn()
     speed = tally.requests / (time.monotonic() - begun)
     row = judged(f"each replaced: {number.name}", tally)
@@ -230,19 +230,19 @@ def replace(instance: Instance, number: signal.Signals) -> float:
     return time.monotonic() - begun
 
 
-def settled(fleet: Fleet, edge: Edge, load: Load) -> Row:
+def settled(stack: Stack, edge: Edge, load: Load) -> Row:
     """See that nginx asks every instance again."""
     before = edge.served()
     time.sleep(SECONDS / 2)
     row = judged("all serve again", load.turn())
-    if idle := set(fleet.ports) - set(edge.served() - before):
+    if idle := set(stack.ports) - set(edge.served() - before):
         row.fail(f"{len(idle)} instances are not asked any more.")
     return row
 
 
 def kept(load: Load, database: Postgres) -> Row:
     """Compare what was acknowledged with what the database has."""
-    row = Row("topology", "acknowledged, in the database", counted=False)
+    row = Row("replicas", "acknowledged, in the database", counted=False)
     query = "SELECT coalesce(json_object_agg(id, name), '{}') FROM items"
     query += " WHERE name LIKE 'client %'"
     found = {int(id): name for id, name in json.loads(database.ask(query)).items()}

@@ -15,7 +15,7 @@ from .processes import ProofError
 from .service import ROOT
 from .service import run
 
-INSIDE = Path(__file__).resolve().parent / "inside"
+SCRIPTS = Path(__file__).resolve().parent / "in_container"
 # for a container to start, and to end once its last request is answered
 PATIENCE = 15.0
 HOST_NAME = "www.example.com"
@@ -136,7 +136,7 @@ class Container:
     def ask(
         self, path: str, method: str = "GET", body: str = "", port: int = 8000
     ) -> Answer:
-        script = (INSIDE / "ask.py").read_text("utf-8")
+        script = (SCRIPTS / "send_request.py").read_text("utf-8")
         arguments = [HOST_NAME, str(port), method, path, body, str(PATIENCE)]
         told = self.execute("python", "-c", script, *arguments)
         head, _, text = told.partition("\n")
@@ -146,7 +146,7 @@ class Container:
     @contextlib.contextmanager
     def lingering(self, path: str) -> Iterator[subprocess.Popen[str]]:
         """Send half a request from beside the container, and go on after a line."""
-        script = (INSIDE / "linger.py").read_text("utf-8")
+        script = (SCRIPTS / "hold_request.py").read_text("utf-8")
         beside = [f"--network=container:{self.name}", "--interactive", "--rm"]
         command = [*self.engine.run_options(), *beside, self.image]
         with subprocess.Popen(

@@ -115,6 +115,11 @@ def varnishd(path: Path, port: int) -> list[str]:
     return [*command, "-s", "malloc,32m", "-p", "vsl_space=1m"]
 
 
+def squid(path: Path, port: int) -> list[str]:
+    # processes with the same service name share memory, and another Squid may run here
+    return [program("squid"), "-N", "-n", f"proof{port}", "-f", str(path)]
+
+
 PRODUCTS = {
     "nginx": Product(NGINX, "proxy_ignore_headers Cache-Control Expires;"),
     "varnish": Product(
@@ -124,7 +129,7 @@ PRODUCTS = {
         SQUID,
         "refresh_pattern . 60 100% 60 ignore-no-store ignore-private override-expire\n"
         "offline_mode on",
-        lambda path, port: [program("squid"), "-N", "-f", str(path)],
+        squid,
     ),
     "apache": Product(
         APACHE,
@@ -143,7 +148,7 @@ PRODUCTS = {
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Show that a setting defeats the headers, and that the probe tells."""
+    """Show that a setting overrides the headers, and that the probe finds it."""
     service.migrate()
     with Origin(service, "wsgi").serving() as origin:
         for name, product in PRODUCTS.items():
@@ -151,7 +156,7 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             row = Row(name, setting[:42], checks=4, counted=False)
             row.guarded, kept = seen(name, "", origin, scratch / name)
             row.control, found = seen(
-                name, product.setting, origin, scratch / f"{name}-defeated"
+                name, product.setting, origin, scratch / f"{name}-overridden"
             )
             judge(row, kept, found)
             yield row
