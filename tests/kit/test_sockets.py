@@ -167,13 +167,14 @@ def echo(socket):
     while True:
         socket.send(socket.receive())
 """
-# an ApiBlueprint is registered on no other app than a NoCacheFlask
+# an ApiBlueprint needs a NoCacheFlask, and middleware keeps the wsgi_app of the new app
 UNGUARDED = """
 from flask import Flask
 
 for name in "__call__", "wsgi_app":
-    setattr(type(app), name, getattr(Flask, name))
+    setattr(create_app.__globals__["NoCacheFlask"], name, getattr(Flask, name))
 """
+MAKE = "app = create_app()\n"
 
 
 @pytest.mark.parametrize("worker", WORKERS)
@@ -183,8 +184,9 @@ def test_socket_of_a_service_closes_as_on_plain_flask(
     project = bake()
     wsgi = project.path / "wsgi.py"
     guarded = wsgi.read_text("utf-8") + ADDED
+    plain = guarded.replace(MAKE, UNGUARDED + MAKE)
     log_lines = {}
-    for kind, source in ("plain", guarded + UNGUARDED), ("guarded", guarded):
+    for kind, source in ("plain", plain), ("guarded", guarded):
         wsgi.write_text(source, "utf-8")
         with gunicorn(
             tmp_path / f"{kind}.log",
