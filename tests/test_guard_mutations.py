@@ -48,7 +48,7 @@ MUTATIONS = {
     "list-read": ("guard", "frozenset({CompleteBody, list, tuple})", "frozenset({CompleteBody})"),
     "long-status": ("policy", " or status[3:4].strip()", ""),
     "any-status": ("policy", "if status[:3] not in STORABLE", "if False"),
-    "any-method": ("policy", '    if method not in SAFE:\n        return f"method {method}"\n', ""),
+    "any-method": ("policy", "if method not in SAFE:\n        return f", "if False:\n        return f"),
     "cookie": ("policy", 'if NAMES[name] == "set-cookie"', "if False"),
     "vary": ("policy", 'if NAMES[name] == "vary"', "if False"),
     "vary-seen": ("policy", "NAMES[name] not in examined", "True"),
