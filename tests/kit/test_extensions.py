@@ -47,6 +47,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
 
+from .conversations import SOCKETIO
+from .conversations import talk
 from .wsgi import Answer
 from .wsgi import answer
 from .wsgi import App
@@ -55,8 +57,6 @@ from .wsgi import CONDITIONS
 from .wsgi import fetch
 from .wsgi import leaks
 from .wsgi import served
-from .wsgi import SOCKETIO
-from .wsgi import talk
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")
 PRIVATE = cacheable(max_age=3600, reason="the client's own copy")

@@ -1,0 +1,57 @@
+"""Conversations over WebSockets, from the client's side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import create_connection as connect
+from socket import socket
+
+from websocket import create_connection
+from websocket import WebSocket
+
+# what a client sends over a WebSocket, None to wait first, and how each reply begins
+Conversation = list[tuple[str | None, str]]
+
+ECHO: Conversation = [("hi", "hi"), ("you", "you")]
+# Engine.IO opens, the client joins the namespace and sends an event
+SOCKETIO: Conversation = [
+    (None, '0{"sid":'),
+    ("40", '40{"sid":'),
+    ('42["message","hi"]', '42["message","hi"]'),
+]
+# opcode, length, and the code of a normal closure; RFC 6455 5.5.1, 7.4.1
+CLOSING = b"\x88\x02\x03\xe8"
+
+
+@contextmanager
+def conversing(
+    port: int, path: str, conversation: Conversation
+) -> Iterator[tuple[WebSocket, socket]]:
+    with connect(("127.0.0.1", port), timeout=10) as connection:
+        websocket = create_connection(f"ws://127.0.0.1:{port}{path}", socket=connection)
+        for said, reply in conversation:
+            if said is not None:
+                websocket.send(said)
+            assert str(websocket.recv()).startswith(reply)
+        yield websocket, connection
+
+
+def talk(port: int, path: str, conversation: Conversation, *, closes: bool) -> bytes:
+    """Return what a server sends beside the closing frame of a WebSocket.
+
+    :param closes: whether the client closes it, not the server.
+    """
+    with conversing(port, path, conversation) as (websocket, connection):
+        if closes:
+            websocket.send_close()
+        sent = b"".join(iter(lambda: connection.recv(65536), b""))
+    # a server that was told of the end may be gone before it agrees
+    assert closes or sent.startswith(CLOSING)
+    return sent.removeprefix(CLOSING)
+
+
+def hang_up(port: int, path: str, conversation: Conversation) -> None:
+    """End the connection of a WebSocket without closing it."""
+    with conversing(port, path, conversation):
+        pass
