@@ -24,6 +24,13 @@ def test_index_controls(client: FlaskClient) -> None:
     assert f'data-url="{config.API_PREFIX}/items"' in page
 
 
+def test_index_without_script(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert "This page needs JavaScript" in page
+    # nothing loads until the script runs
+    assert "Loading" not in re.sub(r"<[^>]*>", "", page)
+
+
 def test_index_project_name_escaped(app: Flask, client: FlaskClient) -> None:
     app.config["PROJECT_NAME"] = "<Tea & 'milk'>"
     page = client.get("/").text
