@@ -24,6 +24,7 @@ from . import defeated
 from . import edge
 from . import forgery
 from . import load
+from . import page
 from . import topology
 from .mutations import MUTATIONS
 from .processes import find_program
@@ -43,6 +44,7 @@ VERSIONS = [
 PACKAGES: dict[str, dict[str, str]] = {
     "caches": {"nginx": "nginx-light", "varnishd": "varnish"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "page": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "forgery": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
     "edge": {"nginx": "nginx-light"},
@@ -64,6 +66,7 @@ PACKAGES: dict[str, dict[str, str]] = {
 PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
     "browser": browser.prove,
+    "page": page.prove,
     "forgery": forgery.prove,
     "load": load.prove,
     "edge": edge.prove,

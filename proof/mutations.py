@@ -11,6 +11,8 @@ GUARD = "saved_items/nocache/guard.py"
 EDGE = "deploy/nginx.conf"
 STORAGE = "saved_items/storage.py"
 SECURITY = "saved_items/security.py"
+PAGE = "saved_items/templates/index.html"
+SCRIPT = "saved_items/static/items.js"
 # every response passes through this line of the guard
 APPLY = "self.status, self.headers = status, fields"
 # right with one process, which forgets its lists whenever it writes
@@ -112,4 +114,7 @@ MUTATIONS = {
     "loose-policy": Mutation(
         "forgery", SECURITY, "default-src 'none'", "default-src * 'unsafe-inline'"
     ),
+    "error-as-empty": Mutation("page", SCRIPT, "Not loaded", "Nothing saved yet"),
+    "loading-for-ever": Mutation("page", PAGE, ">—<", ">Loading…<"),
+    "no-timeout": Mutation("page", SCRIPT, "AbortSignal.timeout(TIMEOUT)", "null"),
 }
