@@ -102,7 +102,7 @@ retry.addEventListener("click", () => {
   refresh();
 });
 
-// no header reaches the back/forward cache: a page from there asks again
+// the back/forward cache may keep even a no-store page as it was left
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) refresh();
 });
