@@ -93,7 +93,7 @@ def test_readyz_not_migrated(client: FlaskClient, runner: FlaskCliRunner) -> Non
 
 def test_readyz_newer_database(app: Flask, client: FlaskClient) -> None:
     with app.app_context(), storage.db.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN colour TEXT")
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN of_newer TEXT")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'newer'")
     assert client.get("/readyz").status_code == 200
 
