@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -134,25 +135,24 @@ def note_checksums(kit: Path, noted: Path | None = None) -> None:
 
 
 class Failures:
-    """Name each failure in a file at once, since the output of a run may be lost."""
+    """Write each failure into a file at once, since the output of a run may be lost."""
 
-    path = ROOT / "build" / "failures.txt"
-    number = 0
+    def __init__(self) -> None:
+        name = f"{datetime.now():%Y-%m-%d-%H%M%S}.txt"
+        self.path = ROOT / "build" / "failures" / name
 
-    def note(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+    def write(self, report: pytest.CollectReport | pytest.TestReport) -> None:
         if report.failed:
-            self.path.parent.mkdir(exist_ok=True)
-            # the first of a run replaces what an earlier run left
-            with self.path.open("a" if self.number else "w", encoding="utf-8") as file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
                 print(report.nodeid, report.longreprtext, sep="\n\n", file=file)
-            self.number += 1
 
-    pytest_runtest_logreport = pytest_collectreport = note
+    pytest_runtest_logreport = pytest_collectreport = write
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        if self.number:
+        if self.path.exists():
             name = self.path.relative_to(ROOT)
             terminalreporter.write_line(f"Failures are kept in {name}.")
 

@@ -127,12 +127,36 @@ def test_service_readme_lists_every_command(bake: Bake, deploy: str) -> None:
 
 
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
-def test_service_readme_lists_every_variable(bake: Bake, deploy: str) -> None:
+def test_operations_list_every_variable(bake: Bake, deploy: str) -> None:
     project = bake(deploy=deploy)
-    listed = re.findall(r"^\| `([A-Z_]+)` \|", project.read("README.md"), re.MULTILINE)
-    shown = re.findall(r"^#? ?([A-Z_]+)=", project.read(".env.example"), re.MULTILINE)
+    operations, example = (
+        project.read("docs/operations.md"),
+        project.read(".env.example"),
+    )
 
-    assert sorted(listed) == sorted(shown)
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", operations, re.MULTILINE)
+
+    assert listed == re.findall(r"^#? ?([A-Z_]+)=", example, re.MULTILINE)
+
+
+@pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
+def test_service_readme_is_short_and_leads_on(bake: Bake, deploy: str) -> None:
+    project = bake(deploy=deploy)
+    readme = project.read("README.md")
+
+    links = re.findall(r"\]\((?!http)([^)#]+)", readme)
+
+    assert sorted(links) == [name for name in project.files() if "docs/" in name]
+    assert len(readme.splitlines()) <= 100
+
+
+def test_service_readme_names_every_module(baked: Project) -> None:
+    order = re.findall(r"^\d\. .+", baked.read("README.md"), re.MULTILINE)
+    modules = (baked.path / baked.package).glob("*.py")
+
+    named = re.findall(r"`(\w+\.py)`", "".join(order))
+
+    assert sorted(named) == sorted(path.name for path in modules)
 
 
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
@@ -149,11 +173,9 @@ def test_service_tells_of_its_own_deployment(bake: Bake, deploy: str) -> None:
 
     for answer, said in words.items():
         assert {word in told for word in said} <= {answer == deploy}
-    common = [r"\bdeploy/", "METRICS_PORT", "[Pp]rometheus", "[Dd]ocker", "operations"]
+    common = [r"\bdeploy/", "METRICS_PORT", "[Pp]rometheus", "[Dd]ocker"]
     found = {bool(re.search(word, told)) for word in common}
     assert found == {deploy != "none"}
-    for link in re.findall(r"\]\((?!http)([^)#]+)", project.read("README.md")):
-        assert project.has(link), link
 
 
 def test_readme_counts_the_files_of_each_deployment(bake: Bake) -> None:
@@ -168,10 +190,10 @@ def test_readme_counts_the_files_of_each_deployment(bake: Bake) -> None:
     }
 
 
-def test_service_readme_lists_every_log_key_and_metric(baked: Project) -> None:
-    section = baked.read("README.md").partition("## What it tells about itself")[2]
-    section = section.partition("\n## ")[0] + baked.read("docs/operations.md")
-    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+def test_operations_list_every_log_key_and_metric(baked: Project) -> None:
+    sections = baked.read("docs/operations.md").split("\n## ")
+    listing = [part for part in sections if part.startswith(("Logs\n", "Metrics\n"))]
+    cells = re.findall(r"^\| (`.+?) \|", "".join(listing), re.MULTILINE)
     listed = re.findall(r"`(\w+)`", "".join(cells))
     logs = baked.read(f"{baked.package}/observability.py")
     counts = baked.read(f"{baked.package}/metrics.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from conftest import Bake
+from conftest import Project
 from conftest import PYTHONS
 from conftest import ROOT
 from conftest import TEMPLATE
@@ -74,12 +77,91 @@ def test_lock_needs_no_compiler(python: str, platform: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
+# what somebody changes, and what is printed then
+TAMPERED = {
+    "pin missing": (r"^blinker==(.+\n)+?    # via.*\n", "", "> blinker=="),
+    "pin added": (r"\Z", "six==1.17.0\n", "< six==1.17.0"),
+    "marker lost": (r"^(tzdata==\S+) ;.+ ", r"\1 ", "> tzdata=="),
+    "pin too old": (r"^flask==\S+", "flask==3.0.0", "< flask==3.0.0"),
+    "other bytes": (r"sha256:\w+", f"sha256:{'0' * 64}", f" --hash=sha256:{'0' * 64}"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", TAMPERED)
+def test_tampered_lock_is_refused(bake: Bake, change: str) -> None:
+    project = bake()
+    old, new, printed = TAMPERED[change]
+    tampered = edit(project, "requirements.txt", old, new)
+
+    bad = lockcheck(project)
+
+    assert bad.returncode == 2
+    assert printed in bad.stdout
+    assert "error: requirements.txt is not what its inputs give" in bad.stdout
+    assert "\nhint: make lock\n" in bad.stdout
+    assert project.read("requirements.txt") == tampered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "old", "new", "lock"),
+    [
+        ("requirements.in", "^flask>=3.1", "flask<3.1", "requirements.txt"),
+        (
+            "requirements-dev.txt",
+            r"^pytest==\S+",
+            "pytest==8.0",
+            "requirements-dev.txt",
+        ),
+        ("requirements-uv.txt", "^uv==", "ruff==", "requirements-uv.txt"),
+    ],
+)
+def test_each_lock_is_held_against_its_inputs(
+    bake: Bake, name: str, old: str, new: str, lock: str
+) -> None:
+    project = bake()
+    edit(project, name, old, new)
+
+    bad = lockcheck(project)
+
+    assert bad.returncode == 2
+    assert f"error: {lock} is not what its inputs give" in bad.stdout
+
+
+@pytest.mark.slow
+def test_lock_is_what_its_inputs_give(bake: Bake) -> None:
+    """Also where comments differ, and where a release has gained a file since."""
+    project = bake()
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-uv.txt"):
+        edit(project, name, r"\A#.*\n#.*", "# by a bot")
+        edit(project, name, r"^    --hash=.+ \\\n", "")
+
+    good = lockcheck(project)
+
+    assert (good.returncode, good.stdout) == (0, "")
+
+
 def test_actions_are_pinned_alike() -> None:
     """Dependabot renews them here; what it cannot read is renewed by hand."""
     here = pinned((ROOT / ".github").rglob("*.yml"))
     there = pinned((TEMPLATE / ".github").rglob("*.yml*"))
 
     assert there and there <= here
+
+
+def edit(project: Project, name: str, old: str, new: str) -> str:
+    """Change the first place that matches, and return the text."""
+    text, places = re.subn(old, new, project.read(name), count=1, flags=re.MULTILINE)
+    assert places == 1, old
+    (project.path / name).write_text(text, "utf-8")
+    return text
+
+
+def lockcheck(project: Project) -> subprocess.CompletedProcess[str]:
+    """Run the command with the locked uv, or where that is missing with the machine's."""
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return project.run("make", "lockcheck", PATH=tools)
 
 
 def versions(path: Path) -> list[str]:

@@ -114,7 +114,7 @@ def test_uv_has_no_wheel_here(bake: Bake, machine: Machine) -> None:
     bad = project.run("make", "setup", PIP_NO_INDEX="1", PIP_FIND_LINKS="", **environ)
 
     assert bad.returncode == 2
-    assert "hint: README.md, under Commands, sets up with pip alone" in bad.stdout
+    assert "hint: docs/operations.md, under Setup, has the commands" in bad.stdout
     by_hand = setup_commands(project, "python3") + "touch .venv/.ready"
     run(project, "sh", "-ec", by_hand, **environ)
     said = run(project, *GATE, PIP_NO_INDEX="1", **environ)
@@ -343,8 +343,9 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
 
 
 def setup_commands(project: Project, tool: str) -> str:
-    """Return what the README has instead of make, with this tool."""
-    found = re.findall(rf"```sh\n({tool} .+?)```", project.read("README.md"), re.S)
+    """Return what docs/operations.md has instead of make, with this tool."""
+    operations = project.read("docs/operations.md")
+    found = re.findall(rf"```sh\n({tool} .+?)```", operations, re.S)
     (commands,) = found
     return str(commands)
 

@@ -93,6 +93,19 @@ def test_pipelines_run_every_python(bake: Bake, repository: str) -> None:
     assert {"".join(version) for version in named} == {CURRENT}
 
 
+@pytest.mark.parametrize(
+    ("host", "pipeline"),
+    [("github", ".github/workflows/advisories.yml"), ("gitlab", ".gitlab-ci.yml")],
+)
+def test_locks_are_checked_when_they_or_their_inputs_change(
+    bake: Bake, host: str, pipeline: str
+) -> None:
+    text = bake(code_host=host).read(pipeline)
+
+    assert "make lockcheck" in text
+    assert re.findall("(?:paths|changes): (.+)", text) == ['["requirements*"]'] * 2
+
+
 def test_image_has_the_current_python(baked: Project) -> None:
     assert f"FROM python:{CURRENT}-slim " in baked.read("deploy/Dockerfile")
 

@@ -47,6 +47,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from whitenoise import WhiteNoise
 
+from .conversations import SOCKETIO
+from .conversations import talk
 from .wsgi import App
 from .wsgi import assert_not_stored
 from .wsgi import CONDITIONS
@@ -54,8 +56,6 @@ from .wsgi import fetch
 from .wsgi import leaks
 from .wsgi import receive
 from .wsgi import serve
-from .wsgi import SOCKETIO
-from .wsgi import talk
 from .wsgi import WireResponse
 
 HOUR = cacheable(max_age=3600, public=True, reason="changes yearly; #412")

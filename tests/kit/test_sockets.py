@@ -24,14 +24,14 @@ from conftest import clean_environ
 from conftest import KIT
 from conftest import ROOT
 
+from .conversations import Conversation
+from .conversations import ECHO
+from .conversations import hang_up
+from .conversations import SOCKETIO
+from .conversations import talk
 from .wsgi import assert_not_stored
-from .wsgi import Conversation
-from .wsgi import ECHO
-from .wsgi import hang_up
 from .wsgi import leaks
 from .wsgi import receive
-from .wsgi import SOCKETIO
-from .wsgi import talk
 from .wsgi import WireResponse
 
 WORKERS = ["sync", "gthread", "gevent"]

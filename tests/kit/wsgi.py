@@ -9,23 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_connection as connect
-from socket import socket
 from threading import Thread
 from wsgiref.simple_server import make_server
 from wsgiref.simple_server import WSGIRequestHandler
 
 from nocache import NoCacheFlask
-from websocket import create_connection
-from websocket import WebSocket
 from werkzeug.serving import make_server as make_werkzeug_server
 from werkzeug.serving import WSGIRequestHandler as WerkzeugRequestHandler
 from werkzeug.test import EnvironBuilder
 
 Headers = list[tuple[str, str]]
 App = Callable[..., Iterable[bytes]]
-# the messages of a client over a WebSocket, None to wait, and the start of each reply
-Conversation = list[tuple[str | None, str]]
 
 NO_STORE = [
     ("Cache-Control", "no-store, no-cache, must-revalidate, private, max-age=0"),
@@ -50,15 +44,6 @@ CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
 }
-ECHO: Conversation = [("hi", "hi"), ("you", "you")]
-# Engine.IO opens, the client joins the namespace and sends an event
-SOCKETIO: Conversation = [
-    (None, '0{"sid":'),
-    ("40", '40{"sid":'),
-    ('42["message","hi"]', '42["message","hi"]'),
-]
-# opcode, length, and the code of a normal closure; RFC 6455 5.5.1, 7.4.1
-CLOSING = b"\x88\x02\x03\xe8"
 
 
 class WireResponse(t.NamedTuple):
@@ -194,39 +179,6 @@ def receive(
     connection.request(method, path)
     response = connection.getresponse()
     return WireResponse(response.status, response.getheaders(), response.read())
-
-
-@contextmanager
-def converse(
-    port: int, path: str, conversation: Conversation
-) -> Iterator[tuple[WebSocket, socket]]:
-    with connect(("127.0.0.1", port), timeout=10) as connection:
-        websocket = create_connection(f"ws://127.0.0.1:{port}{path}", socket=connection)
-        for message, reply in conversation:
-            if message is not None:
-                websocket.send(message)
-            assert str(websocket.recv()).startswith(reply)
-        yield websocket, connection
-
-
-def talk(port: int, path: str, conversation: Conversation, *, closes: bool) -> bytes:
-    """Return the bytes that a server sends besides the closing frame of a WebSocket.
-
-    :param closes: whether the client closes it, not the server.
-    """
-    with converse(port, path, conversation) as (websocket, connection):
-        if closes:
-            websocket.send_close()
-        frames = b"".join(iter(lambda: connection.recv(65536), b""))
-    # a server may end before it sends its closing frame
-    assert closes or frames.startswith(CLOSING)
-    return frames.removeprefix(CLOSING)
-
-
-def hang_up(port: int, path: str, conversation: Conversation) -> None:
-    """End the connection of a WebSocket without closing it."""
-    with converse(port, path, conversation):
-        pass
 
 
 def put_inside(app: t.Any, application: t.Any) -> None:

@@ -25,6 +25,7 @@ from . import declarations
 from . import edge
 from . import edge_settings
 from . import load
+from . import page
 from . import replicas
 from . import signout
 from .mutations import MUTATIONS
@@ -51,6 +52,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "chromedriver": "chromium-driver",
     },
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+    "page": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "signout": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "cross_origin": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "load": {"nginx": "nginx-light", "postgres": "postgresql"},
@@ -74,6 +76,7 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
     "caches": caches.prove,
     "declarations": declarations.prove,
     "browser": browser.prove,
+    "page": page.prove,
     "signout": signout.prove,
     "cross_origin": cross_origin.prove,
     "load": load.prove,

@@ -12,6 +12,8 @@ GUARD = f"{KIT}/guard.py"
 EDGE = "deploy/nginx.conf"
 STORAGE = "saved_items/storage.py"
 SECURITY = "saved_items/security.py"
+PAGE = "saved_items/templates/index.html"
+SCRIPT = "saved_items/static/items.js"
 # every response passes through this line of the guard
 APPLY = "self.status, self.headers = status, fields"
 # right with one process, which forgets its lists whenever it writes
@@ -134,6 +136,9 @@ MUTATIONS = {
     "loose-policy": Mutation(
         "cross_origin", SECURITY, "default-src 'none'", "default-src * 'unsafe-inline'"
     ),
+    "error-as-empty": Mutation("page", SCRIPT, "Not loaded", "Nothing saved yet"),
+    "loading-for-ever": Mutation("page", PAGE, ">—<", ">Loading…<"),
+    "no-timeout": Mutation("page", SCRIPT, "AbortSignal.timeout(TIMEOUT)", "null"),
 }
 
 

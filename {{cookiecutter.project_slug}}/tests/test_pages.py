@@ -24,6 +24,13 @@ def test_index_controls(client: FlaskClient) -> None:
     assert f'data-url="{config.API_PREFIX}/items"' in page
 
 
+def test_index_without_script(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert "This page needs JavaScript" in page
+    # nothing loads until the script runs
+    assert "Loading" not in re.sub(r"<[^>]*>", "", page)
+
+
 def test_index_project_name_escaped(app: Flask, client: FlaskClient) -> None:
     app.config["PROJECT_NAME"] = "<Tea & 'milk'>"
     page = client.get("/").text
@@ -86,7 +93,7 @@ def test_readyz_not_migrated(client: FlaskClient, runner: FlaskCliRunner) -> Non
 
 def test_readyz_newer_database(app: Flask, client: FlaskClient) -> None:
     with app.app_context(), storage.db.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN colour TEXT")
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN of_newer TEXT")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'newer'")
     assert client.get("/readyz").status_code == 200
 

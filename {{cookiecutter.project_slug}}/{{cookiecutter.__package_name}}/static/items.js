@@ -1,75 +1,73 @@
-// The page asks for the list plainly: that the answer is never an old copy is
+// The page fetches the list plainly: that the response is never an old copy is
 // the server's promise, made by its headers.
 
 const url = document.querySelector("#items").dataset.url;
 const list = document.querySelector("#saved-items");
+const retry = document.querySelector("#retry");
 const form = document.querySelector("#save-form");
 const input = form.elements.name;
-const button = form.querySelector("button");
+const button = form.querySelector("[type=submit]");
 const status = document.querySelector("#status");
+// milliseconds; nobody's attention lasts longer
+const TIMEOUT = 10_000;
 
 let latest = 0;
 let saving = false;
 
-function say(text, bad = false) {
+function say(text, mood = "") {
   status.textContent = text;
-  status.classList.toggle("bad", bad);
+  status.className = mood;
 }
 
 async function send(target, options) {
+  const signal = AbortSignal.timeout(TIMEOUT);
+  let text = "The server cannot be reached. Check the connection.";
   let response;
+  let body;
   try {
-    response = await fetch(target, options);
-  } catch {
-    throw new Error("The server cannot be reached. Check the connection and try again.");
+    response = await fetch(target, { ...options, signal });
+    text = `The server responded with status ${response.status}.`;
+    body = await response.json();
+  } catch (cause) {
+    if (cause.name === "TimeoutError") text = "The server takes too long.";
+    throw new Error(text, { cause });
   }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer) return answer;
-  const problem = answer?.errors?.[0]?.detail ?? answer?.detail;
-  throw new Error(problem ?? `The server answered with status ${response.status}.`);
+  if (response.ok) return body;
+  throw new Error(body?.errors?.[0]?.detail ?? body?.detail ?? text);
 }
 
-function show(items, selected) {
+function show(items, selected, otherwise) {
   list.replaceChildren(
     ...items.map((item) => new Option(item.name, item.id)),
   );
-  if (!items.length) list.add(new Option("Nothing saved yet", ""));
+  if (!items.length) list.add(new Option(otherwise, ""));
   list.disabled = !items.length;
   list.value = selected;
   if (list.selectedIndex < 0) list.selectedIndex = 0;
 }
 
-async function refresh(selected = list.value) {
+async function refresh(saved = "", selected = list.value) {
   const turn = ++latest;
-  const { items, next } = await send(`${url}?limit=100`);
-  // an answer that was overtaken by a later question is old
-  if (turn !== latest) return "";
-  show(items, selected);
-  return next ? `Showing the newest ${items.length} items.` : "";
-}
-
-async function load() {
+  let note = "";
+  let mood = saved && "good";
+  if (list.disabled) show([], "", "Loading…");
   try {
-    say(await refresh());
+    const { items, next } = await send(`${url}?limit=100`);
+    // a response that was overtaken by a later request is old
+    if (turn !== latest) return;
+    show(items, selected, "Nothing saved yet");
+    if (next) note = `Showing the newest ${items.length} items.`;
+    if (document.activeElement === retry) list.focus();
+    retry.hidden = true;
   } catch (error) {
-    if (list.value === "") show([]);
-    say(`The list is not up to date. ${error.message}`, true);
+    if (turn !== latest) return;
+    if (list.disabled) show([], "", "Not loaded");
+    const state = list.disabled ? "could not be loaded" : "is not up to date";
+    note = `The list ${state}. ${error.message}`;
+    mood = "bad";
+    retry.hidden = false;
   }
-}
-
-async function save() {
-  const item = await send(url, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ name: input.value }),
-  });
-  form.reset();
-  try {
-    const note = await refresh(item.id);
-    say(`Saved “${item.name}”. ${note}`);
-  } catch (error) {
-    say(`Saved “${item.name}”, but the list is not up to date. ${error.message}`, true);
-  }
+  say(`${saved} ${note}`.trim(), mood);
 }
 
 form.addEventListener("submit", async (event) => {
@@ -80,9 +78,17 @@ form.addEventListener("submit", async (event) => {
   button.setAttribute("aria-disabled", "true");
   say("Saving…");
   try {
-    await save();
+    const item = await send(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ name: input.value }),
+    });
+    form.reset();
+    await refresh(`Saved “${item.name}”.`, item.id);
   } catch (error) {
-    say(`Not saved. ${error.message}`, true);
+    // where the API did not respond, the item may be there all the same
+    const state = error.cause ? "It may not have been saved." : "Not saved.";
+    say(`${state} ${error.message}`, "bad");
   }
   saving = false;
   button.removeAttribute("aria-disabled");
@@ -91,9 +97,15 @@ form.addEventListener("submit", async (event) => {
 // without this script the form would put the name into the address
 button.disabled = false;
 
-// the back/forward cache may keep even a no-store page as it was left
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) load();
+retry.addEventListener("click", () => {
+  say("Loading…");
+  refresh();
 });
 
-load();
+// the back/forward cache may keep even a no-store page as it was left
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) refresh();
+});
+
+say("");
+refresh();
