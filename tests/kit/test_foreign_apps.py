@@ -20,7 +20,7 @@ RELEASES = {
     "ihatemoney": "7.2.1",
     "privacyidea": "3.14",
 }
-Measured = dict[str, t.Any]
+Figures = dict[str, t.Any]
 
 
 def install(name: str, folder: Path) -> Path:
@@ -36,10 +36,10 @@ def install(name: str, folder: Path) -> Path:
     return python
 
 
-def measure(python: Path, name: str, kind: str, folder: Path) -> Measured:
+def measure(python: Path, name: str, kind: str, folder: Path) -> Figures:
     folder.mkdir()
     path = os.pathsep.join(map(str, (ROOT / "tests", KIT.parent)))
-    ran = subprocess.run(
+    result = subprocess.run(
         [python, "-m", "kit.foreign", name, kind, folder],
         cwd=folder,
         env=clean_environ() | {"PYTHONPATH": path},
@@ -47,16 +47,16 @@ def measure(python: Path, name: str, kind: str, folder: Path) -> Measured:
         text=True,
         encoding="utf-8",
     )
-    assert ran.returncode == 0, ran.stderr
-    measured: Measured = json.loads(ran.stdout)
-    return measured
+    assert result.returncode == 0, result.stderr
+    figures: Figures = json.loads(result.stdout)
+    return figures
 
 
-def row(name: str, plain: Measured, guarded: Measured, adopted: Measured) -> str:
+def row(name: str, plain: Figures, guarded: Figures, adopted: Figures) -> str:
     """Return the row of docs/adopting.md with the figures."""
     findings = [
-        ", ".join(f"{n} × {id}" for id, n in sorted(measured["findings"].items()))
-        for measured in (guarded, adopted)
+        ", ".join(f"{n} × {id}" for id, n in sorted(figures["findings"].items()))
+        for figures in (guarded, adopted)
     ]
     share = f"{plain['storable']} of {plain['responses']}"
     cells = [name, RELEASES[name], str(plain["routes"]), share, *findings]
@@ -75,10 +75,10 @@ def test_foreign_app_under_the_guard_sends_nothing_storable(
             ("plain", "mounted", "guarded", "adopted"),
         )
     assert plain["storable"] > 100
-    for measured in mounted, guarded, adopted:
-        assert measured["responses"] >= plain["responses"]
-        assert measured["statuses"]["200"] > plain["statuses"]["200"] * 0.9
-        assert measured["storable"] == 0
-        assert measured["inexact"] == measured["wire"] == []
+    for figures in mounted, guarded, adopted:
+        assert figures["responses"] >= plain["responses"]
+        assert figures["statuses"]["200"] > plain["statuses"]["200"] * 0.9
+        assert figures["storable"] == 0
+        assert figures["inexact"] == figures["wire"] == []
     table = (ROOT / "docs" / "adopting.md").read_text("utf-8").splitlines()
     assert row(name, plain, guarded, adopted) in table
