@@ -88,7 +88,7 @@ DECORATORS: dict[str, tuple[str, t.Callable[[], Decorator]]] = {
     "memoize_stampede": ("diskcache", lambda: diskcache("memoize_stampede")),
     "aiocache": ("aiocache", lambda: load("aiocache").cached()),
     "async_lru": ("async_lru", lambda: load("async_lru").alru_cache),
-    "ring": ("ring", lambda: load("ring").lru()),
+    "methodtools": ("methodtools", lambda: load("methodtools").lru_cache()),
     "beaker": ("Beaker", beaker),
     "boltons": (
         "boltons",

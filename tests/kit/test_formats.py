@@ -86,6 +86,17 @@ def test_table_aligns_its_columns() -> None:
     assert set(rule) == {"-", " "}
 
 
+def test_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    route = ROUTES[0]._replace(policy="public, max-age=60, immutable", reason="#412")
+    wide = formats.table([ROUTES[0], route]).splitlines()
+    assert len(wide) == 4
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = formats.table([ROUTES[0], route]).splitlines()
+    assert max(map(len, narrow)) <= 60 < max(map(len, wide))
+    # nothing is lost
+    assert " ".join(narrow).split()[-3:] == " ".join(wide).split()[-3:]
+
+
 @pytest.mark.parametrize("items", [FINDINGS, ROUTES, []])
 def test_json_holds_every_field(items: list[Finding] | list[Route]) -> None:
     expected = json.loads(json.dumps([item._asdict() for item in items]))

@@ -33,8 +33,8 @@ LIBRARIES = {
     "theine": ("theine", ""),
     "toolz": ("toolz", ".*memo"),
     "walrus": ("walrus", r"\.cache:"),
-    # ring and methodtools use it
-    "wirerope": ("ring", ""),
+    # ring uses it too
+    "wirerope": ("methodtools", ""),
 }
 # the attributes that dogpile.cache sets on a function
 DOGPILE = ("invalidate", "refresh", "set")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
+import textwrap
 import typing as t
 from collections import Counter
 from datetime import date
@@ -39,14 +42,24 @@ def text(findings: list[Finding]) -> str:
 
 
 def table(routes: list[Route]) -> str:
-    """Return routes for a terminal."""
-    rows = _route_rows(routes)
+    """Return routes for a terminal, and wrap policies and reasons at its width."""
+    rows = [("Rule", "Methods", "Endpoint")]
+    rows += [(r.rule, ",".join(r.methods), r.endpoint) for r in routes]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    indent = sum(widths) + 2 * len(widths)
+    # without a terminal, one line a route
+    columns = shutil.get_terminal_size((sys.maxsize, 0)).columns
+    room = max(columns - indent, 20)
+    policies = ["Policy"]
+    policies += [f"{r.policy} - {r.reason}" if r.reason else r.policy for r in routes]
+    lines = []
+    for row, policy in zip(rows, policies, strict=True):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        first, *others = textwrap.wrap(policy, room, break_on_hyphens=False)
+        lines.append("  ".join((*cells, first)))
+        lines += [" " * indent + line for line in others]
+    rule = ("-" * width for width in (*widths, min(room, max(map(len, policies)))))
+    return "\n".join([lines[0], "  ".join(rule), *lines[1:]])
 
 
 def as_json(items: t.Sequence[Finding | Route]) -> str:
