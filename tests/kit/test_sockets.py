@@ -34,7 +34,10 @@ from .wsgi import leaks
 from .wsgi import receive
 from .wsgi import WireResponse
 
-WORKERS = ["sync", "gthread", "gevent"]
+WORKERS = ["sync", "gthread"]
+# has no wheel there
+if sys.platform != "darwin" or sys.version_info >= (3, 12):
+    WORKERS.append("gevent")
 LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 # gunicorn logs a line for each request; request bodies do not appear
 ACCESS = ["--access-logfile=-", "--access-logformat=%(m)s %(U)s %(s)s"]
