@@ -53,6 +53,8 @@ def draw(name: str, command: str, output: str) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
+        # Cookiecutter leaves files behind
+        tempfile.tempdir = folder
         service = Path(cookiecutter(str(HERE.parent), no_input=True, output_dir=folder))
         run(service, "make", "setup", f"PYTHON={sys.executable}")
         run(service, "git", "add", "--all")
