@@ -73,6 +73,27 @@ def test_readme_counts_exits_and_extensions() -> None:
     assert f"{extensions} [extensions]" in README
 
 
+def test_design_has_context_decision_and_cost() -> None:
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    decisions = re.split(r"^### ", design, flags=re.MULTILINE)[1:]
+
+    assert decisions
+    for decision in decisions:
+        labels = re.findall(r"^\*\*(\w+)\.\*\* ", decision, re.MULTILINE)
+        assert labels == ["Context", "Decision", "Cost"], decision.splitlines()[0]
+
+
+def test_design_begins_with_a_link_to_each_decision() -> None:
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    links = re.findall(r"^ *- \[(.+)\]\(#(.+)\)$", design, re.MULTILINE)
+
+    assert [text for text, _ in links] == re.findall(r"^##+ (.+)", design, re.MULTILINE)
+    # as GitHub and GitLab make anchors
+    assert [anchor for _, anchor in links] == [
+        re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text, _ in links
+    ]
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/caching.md"])
 def test_headers_are_shown_as_sent(baked: Project, document: str) -> None:
     shown = README if document == "README.md" else baked.read(document)
