@@ -7,10 +7,10 @@ KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 
 .PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock pictures clean
 
-help:  ## this list
+help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
-# an environment with the machine's own uv, or else with one that it installs first:
+# make an environment with the machine's uv, or with one that pip installs into it:
 # $(call environment,FOLDER,REQUIREMENTS)
 define environment
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -32,7 +32,7 @@ endef
 .venv/.ready: requirements-dev.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,.venv,--no-deps --requirement requirements-dev.txt)
 
-# what bakes and runs a service, and nothing that tests one
+# what bakes and runs a service, without what tests one
 DEMO := build/demo/.venv
 $(DEMO)/.ready: requirements-dev.txt $(SERVICE)/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,$(DEMO),--constraint requirements-dev.txt --requirement '$(SERVICE)/requirements.txt' \
@@ -44,10 +44,10 @@ demo: $(DEMO)/.ready  ## bake a service with the default answers and serve it, P
 	@cd build/demo/saved-items && export FLASK_DEBUG=1 && flask="../.venv/bin/python -m flask" && \
 		$$flask db upgrade && $$flask nocache routes && exec $$flask run --no-reload --port "$(PORT)"
 
-test: .venv/.ready  ## what needs no service set up from scratch
+test: .venv/.ready  ## the tests that set no service up from scratch
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: .venv/.ready  ## and services set up with and without uv, on every Python
+test-all: .venv/.ready  ## all tests: services set up with and without uv, on every Python
 	@$(BIN)/python -m pytest -n auto
 
 PROOF := build/proof/venv
@@ -59,17 +59,17 @@ $(PROOF)/.ready: tests/proof/requirements.txt $(SERVICE)/requirements-uv.txt
 proof: $(PROOF)/.ready  ## real caches, a browser and load; needs Debian packages
 	@exec env $(PROVE)
 
-proof-mutations: $(PROOF)/.ready  ## each mistake in the service must fail the proof
+proof-mutations: $(PROOF)/.ready  ## fail unless the proof notices each mistake in the service
 	@names=$$($(PROVE).mutations) && for name in $$names; do \
 		$(PROVE) --rounds 3 --mutate $$name >build/proof/$$name.txt; \
 		status=$$?; tail -n 1 build/proof/$$name.txt | sed "s/^/$$name: exit $$status, /"; \
 		test $$status = 1 || exit 1; \
 	done
 
-container: .venv/.ready  ## the service's image, built, run and broken; with podman, BASE=image
+container: .venv/.ready  ## build, run and break the image with podman; BASE=image
 	@exec env PYTHONPATH=tests $(BIN)/python -m proof.container $(if $(BASE),--base '$(BASE)')
 
-pictures: .venv/.ready  ## README's pictures of a terminal
+pictures: .venv/.ready  ## draw README's pictures of a terminal
 	@$(BIN)/python docs/pictures.py
 
 lint: .venv/.ready  ## ruff and mypy
@@ -77,28 +77,28 @@ lint: .venv/.ready  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy hooks tests
 
-format: .venv/.ready kit  ## what ruff can mend, and the kit's checksums
+format: .venv/.ready kit  ## fix what ruff can fix, and write the kit's checksums
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 # the audit of a service compares its kit with these (NC011)
-kit:  ## note the checksums of the kit's files
+kit:  ## write the checksums of the kit's files
 	@cd '$(KIT)' && find * -type f ! -name CHECKSUMS ! -name '.*' ! -path '*__pycache__/*' \
 		| LC_ALL=C sort | xargs sha256sum >CHECKSUMS
 
-# strict, or what cannot be looked up passes for harmless; the service's are among ours
-advisories: .venv/.ready  ## known vulnerabilities of what is locked, by PyPI
+# strict, or a package that cannot be looked up would pass; these include the service's
+advisories: .venv/.ready  ## look up known vulnerabilities of the locked releases on PyPI
 	@$(BIN)/python -m pip_audit --strict --disable-pip $(addprefix --requirement=,\
 		requirements-dev.txt benchmarks/requirements.txt tests/proof/requirements.txt)
 
 build/bench/.ready: benchmarks/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,build/bench,--no-deps --requirement benchmarks/requirements.txt)
 
-bench: build/bench/.ready  ## the kit and a service beside their peers, minutes; PEERS=folder ONLY=part
+bench: build/bench/.ready  ## measure the kit and a service, minutes; PEERS=folder ONLY=part
 	@PEERS="$(PEERS)" build/bench/bin/python benchmarks/run.py $(ONLY)
 
 # the service's versions first: the template's tests run its suite with the same
-lock: .venv/.ready  ## newest releases, here and in the service, then test-all
+lock: .venv/.ready  ## lock the newest releases, here and in the service, then test-all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory -C '$(SERVICE)' lock
 	@$(LOCK) --group dev '$(SERVICE)/requirements-dev.txt' '$(SERVICE)/requirements-uv.txt' \
 		--output-file requirements-dev.txt

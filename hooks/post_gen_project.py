@@ -1,4 +1,4 @@
-"""Start a repository where none is around, and say what comes next."""
+"""Start a git repository, unless the folder is in one, and print the next commands."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 from tempfile import gettempdir
 
-# cruft gives no folder; it also bakes only to compare, in a temporary one
+# cruft sets no output folder; to compare, it bakes into a temporary one
 BY_CRUFT = "{{ cookiecutter._output_dir is not defined }}".startswith("T")
 
 
 def remove_empty_folders(*roots: Path) -> None:
-    """Remove folders whose every file has a name for another answer."""
+    """Remove folders whose files all belong to other answers."""
     for root in roots:
         for folder in sorted([root, *root.rglob("*")], reverse=True):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -21,10 +21,12 @@ def remove_empty_folders(*roots: Path) -> None:
 
 
 def start_repository(folder: Path) -> None:
-    """Run ``git init`` unless git is missing or a repository is around."""
-    around = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    """Run ``git init`` unless git is missing or the folder is in a repository."""
+    in_repository = any(
+        (parent / ".git").exists() for parent in (folder, *folder.parents)
+    )
     git = shutil.which("git")
-    if git and not around and "GIT_DIR" not in os.environ:
+    if git and not in_repository and "GIT_DIR" not in os.environ:
         subprocess.run([git, "init", "--quiet"], cwd=folder, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Refuse answers that would give a broken service, all problems at once."""
+"""Refuse answers that would make a broken service, and list all problems at once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-# on lines of their own, so that no answer can meet the quotes
+# on a line of its own, so that no quote in an answer ends the string
 ANSWERS = json.loads(r"""
 {{ cookiecutter | tojson }}
 """)
-# Cookiecutter evaluates what the command line says: this is how it was typed
-TYPED = json.loads(r"""
+# before Cookiecutter evaluates expressions in what the command line sets
+RAW_ANSWERS = json.loads(r"""
 {{ _cookiecutter | default({}) | tojson }}
 """)
 
 # a problem is one line of a terminal
 COLUMNS = 80
-# answer: (most characters, an example)
-ASKED = {
+# name: (greatest length, example)
+FREE_TEXT = {
     "project_name": (80, "Saved Items"),
     "project_slug": (60, "saved-items"),
     "description": (200, "Saves items."),
@@ -37,16 +37,16 @@ CHOICES = {
     "code_host": ("github", "gitlab", "none"),
     "deploy": ("compose", "kubernetes", "none"),
 }
-SHAPES = (
+PATTERNS = (
     (
         "project_slug",
         r"[a-z][a-z0-9]*(-[a-z0-9]+)*",
-        "must be a-z, 0-9, inner hyphens",
+        "must be a-z, 0-9 and inner hyphens",
     ),
     (
         "author_email",
         r"[\w%+'-]+(\.[\w%+'-]+)*@([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])",
-        "is no ASCII email address",
+        "is not an ASCII email address",
     ),
     (
         "api_prefix",
@@ -56,7 +56,7 @@ SHAPES = (
     (
         "api_prefix",
         r"(?!/(static|healthz|readyz)(/|$)).*",
-        "takes /static, /healthz or /readyz",
+        "overlaps /static, /healthz or /readyz",
     ),
 )
 JINJA = re.compile(r"[{][\x7b%#]")
@@ -67,8 +67,8 @@ UNSAFE = re.compile(
 MARKDOWN = re.compile(r"[\\`*_~\[\]<>&#|$:@]|^[-+=]|(?<=[0-9])[.)]")
 DEVICES = {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 DEVICES |= {"con", "prn", "aux", "nul"}
-# what a Python from 3.11 to 3.15 has and another has not
-PYTHONS = set(
+# modules that some of Python 3.11 to 3.15 have and others do not
+PYTHON_MODULES = set(
     """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt
     distutils frozendict imghdr imp lazy lib2to3 mailcap msilib nis nntplib ossaudiodev
@@ -76,14 +76,14 @@ PYTHONS = set(
     telnetlib uu xdrlib xxlimited xxlimited_3_13
     """.split()
 )
-# folders and modules of the service, and what its tools skip or keep for themselves
-SERVICE = set(
+# folders and modules of the service, and names that its tools skip or reserve
+SERVICE_NAMES = set(
     """
     codeowners conftest default deploy dist docs instance kube_node_lease kube_public
     kube_system license makefile migrations nocache node_modules scratch test tests wsgi
     """.split()
 )
-# import names of what the service installs
+# import names of the packages that the service installs
 DEPENDENCIES = set(
     """
     alembic annotated_types asgiref ast_serialize blinker boolean cachecontrol certifi
@@ -99,42 +99,53 @@ DEPENDENCIES = set(
     urllib3 uv virtualenv werkzeug wheel yaml
     """.split()
 )
-TAKEN = {
-    "is a name of Python's own": PYTHONS.union(
+RESERVED_NAMES = {
+    "is a name that Python uses": PYTHON_MODULES.union(
         keyword.kwlist, keyword.softkwlist, dir(builtins), sys.stdlib_module_names
     ),
-    "is a name inside the service": SERVICE,
+    "is a name that the service uses": SERVICE_NAMES,
     "is a package the service needs": DEPENDENCIES,
-    "is a device on Windows": DEVICES,
+    "is a device name on Windows": DEVICES,
 }
 
 
 def faults(name: str, value: str) -> Iterator[str]:
-    """Say what is wrong with one free answer."""
-    most, _ = ASKED[name]
+    """Yield what is wrong with a free-text answer.
+
+    :param name: the name of the answer.
+    :param value: the answer.
+    """
+    limit, _ = FREE_TEXT[name]
     if not value:
         yield "is empty"
         return
     if value != value.strip():
-        yield "begins or ends with a blank"
-    if len(value) > most:
-        yield f"has more than {most} characters"
+        yield "begins or ends with white space"
+    if len(value) > limit:
+        yield f"has more than {limit} characters"
     if UNSAFE.search(value):
         yield "has a control character"
     if JINJA.search(value):
         yield "would be evaluated by Jinja"
-    for answer, shape, fault in SHAPES:
-        if answer == name and not re.fullmatch(shape, value, re.ASCII | re.DOTALL):
+    for answer, pattern, fault in PATTERNS:
+        if answer == name and not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
             yield fault
     if name == "project_slug":
         package = value.replace("-", "_")
-        yield from (why for why in TAKEN if package in TAKEN[why])
+        yield from (
+            fault for fault in RESERVED_NAMES if package in RESERVED_NAMES[fault]
+        )
         if package.startswith("test_"):
-            yield "is a name for a test module"
+            yield "is a name of a test module"
 
 
-def derived(answers: dict[str, str]) -> dict[str, str]:
-    """Work out what a replay file or the command line can set against the answers."""
+def derive(answers: dict[str, str]) -> dict[str, str]:
+    """Return the private names that follow from the answers.
+
+    A replay file or the command line can set them to something else.
+
+    :param answers: the answers by name.
+    """
     slug = answers["project_slug"]
     names = {"__typed_slug": slug, "__package_name": slug.replace("-", "_")}
     for name in ("project_name", "description", "author_name", "author_email"):
@@ -146,45 +157,52 @@ def derived(answers: dict[str, str]) -> dict[str, str]:
 
 
 def problems(
-    answers: dict[str, str], typed: dict[str, object]
+    answers: dict[str, str], raw_answers: dict[str, object]
 ) -> list[tuple[str, str]]:
-    """List every problem: its answer, and a line with the rule and an example.
+    """Return the name of each bad answer with a line that has the rule and an example.
 
-    :param answers: what the service would be baked with.
-    :param typed: the same before evaluation.
+    :param answers: the answers that the service would be baked with.
+    :param raw_answers: the same before evaluation.
     """
-    found = []
-    for name, (_, example) in ASKED.items():
-        before = str(typed.get(name, ""))
-        # a slug's default is an expression; its shape says enough
-        evaluated = name != "project_slug" and JINJA.search(before)
-        value = before if evaluated else answers[name]
+    refusals = []
+    for name, (_, example) in FREE_TEXT.items():
+        raw = str(raw_answers.get(name, ""))
+        # the default of the slug is an expression; the pattern covers the slug
+        evaluated = name != "project_slug" and JINJA.search(raw)
+        value = raw if evaluated else answers[name]
         for fault in faults(name, value):
             head, tail = f"error: {name} ", f" {fault}; e.g. {example}"
-            # no letter takes more columns than bytes
-            room, shown = COLUMNS - len(head) - len(tail), repr(value).encode()
-            if len(shown) > room:
-                shown = shown[: room - 4] + "…'".encode()
-            found.append((name, head + shown.decode(errors="ignore") + tail))
+            # no character has more columns than bytes
+            width, text = COLUMNS - len(head) - len(tail), repr(value).encode()
+            if len(text) > width:
+                text = text[: width - 4] + "…'".encode()
+            refusals.append((name, head + text.decode(errors="ignore") + tail))
     for name, choices in CHOICES.items():
         if answers[name] not in choices:
-            found.append((name, f"error: {name} must be one of {', '.join(choices)}"))
-    if not found:
-        for name, value in derived(answers).items():
+            line = f"error: {name} must be one of {', '.join(choices)}"
+            refusals.append((name, line))
+    if not refusals:
+        for name, value in derive(answers).items():
             if answers[name] != value:
                 rule = "does not follow from the answers; leave it out"
-                found.append((name, f"error: {name} {rule}"))
-    return found
+                refusals.append((name, f"error: {name} {rule}"))
+    return refusals
 
 
-def command(answers: dict[str, str], bad: set[str]) -> str:
-    """Return what asks again, with the good answers filled in."""
-    good = {name: answers[name] for name in (*ASKED, *CHOICES) if name not in bad}
+def command(answers: dict[str, str], bad_names: set[str]) -> str:
+    """Return the command that repeats the questions, with the good answers set.
+
+    :param answers: the answers by name.
+    :param bad_names: the names of those that are refused.
+    """
+    names = (*FREE_TEXT, *CHOICES)
+    good = {name: answers[name] for name in names if name not in bad_names}
     words = ["cookiecutter", answers["_template"], *map("=".join, good.items())]
     folder = answers.get("_output_dir")
+    # cruft sets no folder
     if not folder:
-        given = json.dumps(good, ensure_ascii=False)
-        words = ["cruft", "create", answers["_template"], "--extra-context", given]
+        context = json.dumps(good, ensure_ascii=False)
+        words = ["cruft", "create", answers["_template"], "--extra-context", context]
     elif folder != os.environ.get("PWD"):
         words += ["--output-dir", folder]
     if checkout := answers.get("_checkout"):
@@ -193,9 +211,9 @@ def command(answers: dict[str, str], bad: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    # the folder has another name where no folder may have the one that was typed
+    # cookiecutter.json replaces a slug that cannot name a folder
     if ANSWERS["project_slug"] == "refused_slug":
         ANSWERS["project_slug"] = ANSWERS["__typed_slug"]
-    if found := problems(ANSWERS, TYPED):
-        names, lines = zip(*found, strict=True)
+    if refusals := problems(ANSWERS, RAW_ANSWERS):
+        names, lines = zip(*refusals, strict=True)
         raise SystemExit("\n".join([*lines, command(ANSWERS, {*names})]))

@@ -129,13 +129,13 @@ def pre_gen(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 @pytest.fixture(scope="module")
 def problems(pre_gen: ModuleType) -> Problems:
     def problems(
-        typed: dict[str, str] | None = None, **answers: str
+        raw_answers: dict[str, str] | None = None, **answers: str
     ) -> list[tuple[str, str]]:
-        given = GOOD | answers
-        found: list[tuple[str, str]] = pre_gen.problems(
-            pre_gen.derived(given) | given, typed or {}
+        all_answers = GOOD | answers
+        refusals: list[tuple[str, str]] = pre_gen.problems(
+            pre_gen.derive(all_answers) | all_answers, raw_answers or {}
         )
-        return found
+        return refusals
 
     return problems
 
@@ -149,17 +149,17 @@ def test_problems_valid(problems: Problems, name: str, value: str) -> None:
     ("name", "value"), [(n, v) for n in INVALID for v in INVALID[n]]
 )
 def test_problems_invalid(problems: Problems, name: str, value: str) -> None:
-    found = problems(**{name: value})
-    assert found
-    assert {named for named, _ in found} == {name}
-    assert all(line.startswith(f"error: {name} ") for _, line in found)
+    refusals = problems(**{name: value})
+    assert refusals
+    assert {refused_name for refused_name, _ in refusals} == {name}
+    assert all(line.startswith(f"error: {name} ") for _, line in refusals)
 
 
 def test_problems_wording(problems: Problems) -> None:
-    found = problems(project_slug="class", author_name="Ada\n", deploy="docker")
-    assert [line for _, line in found] == [
-        "error: project_slug 'class' is a name of Python's own; e.g. saved-items",
-        "error: author_name 'Ada\\n' begins or ends with a blank; e.g. Ada Lovelace",
+    refusals = problems(project_slug="class", author_name="Ada\n", deploy="docker")
+    assert [line for _, line in refusals] == [
+        "error: project_slug 'class' is a name that Python uses; e.g. saved-items",
+        "error: author_name 'Ada\\n' begins or ends with white space; e.g. Ada Lovelace",
         "error: author_name 'Ada\\n' has a control character; e.g. Ada Lovelace",
         "error: deploy must be one of compose, kubernetes, none",
     ]
@@ -177,17 +177,17 @@ def test_problems_fit_a_line(problems: Problems, name: str) -> None:
 
 def test_problems_examples_are_valid(pre_gen: ModuleType, problems: Problems) -> None:
     assert (
-        problems(**{name: example for name, (_, example) in pre_gen.ASKED.items()})
+        problems(**{name: example for name, (_, example) in pre_gen.FREE_TEXT.items()})
         == []
     )
 
 
 def test_problems_evaluated_on_the_command_line(problems: Problems) -> None:
-    ((_, line),) = problems(typed={"description": "{{ 7*7 }}"}, description="49")
+    ((_, line),) = problems(raw_answers={"description": "{{ 7*7 }}"}, description="49")
     assert line.startswith("error: description '{{ 7*7 }}' would be evaluated")
 
 
-def test_names_of_every_python_are_taken(pre_gen: ModuleType) -> None:
+def test_names_of_every_python_are_reserved(pre_gen: ModuleType) -> None:
     """Whichever of them bakes, and whichever runs the service."""
     code = (
         "import builtins, keyword, sys; print(*sys.stdlib_module_names,"
@@ -203,25 +203,25 @@ def test_names_of_every_python_are_taken(pre_gen: ModuleType) -> None:
         for python in pythons
     ]
     differing = set.union(*names) - names[0].intersection(*names)
-    assert differing <= pre_gen.PYTHONS
-    # and what this one has is taken without the list
-    known = pre_gen.TAKEN["is a name of Python's own"]
-    assert set.union(*names) <= known
+    assert differing <= pre_gen.PYTHON_MODULES
+    # and the names of this one are reserved without the list
+    reserved = pre_gen.RESERVED_NAMES["is a name that Python uses"]
+    assert set.union(*names) <= reserved
 
 
 def test_every_question_is_checked(pre_gen: ModuleType) -> None:
-    asked = {name for name in QUESTIONS if not name.startswith("_")}
-    assert asked == {*pre_gen.ASKED, *pre_gen.CHOICES} == INVALID.keys()
+    questions = {name for name in QUESTIONS if not name.startswith("_")}
+    assert questions == {*pre_gen.FREE_TEXT, *pre_gen.CHOICES} == INVALID.keys()
     for name, choices in pre_gen.CHOICES.items():
         assert list(choices) == QUESTIONS[name]
 
 
 def test_every_question_has_a_prompt() -> None:
-    asked = {name for name in QUESTIONS if not name.startswith("_")}
-    assert asked == set(QUESTIONS["__prompts__"])
+    questions = {name for name in QUESTIONS if not name.startswith("_")}
+    assert questions == set(QUESTIONS["__prompts__"])
 
 
-def test_dependency_names_are_taken(problems: Problems) -> None:
+def test_dependency_names_are_reserved(problems: Problems) -> None:
     pins = (TEMPLATE / "requirements-dev.txt").read_text("utf-8")
     needed = {normal(name) for name in re.findall(r"^([\w.-]+)==", pins, re.M)}
     for package, distributions in packages_distributions().items():
@@ -237,7 +237,7 @@ def test_bake_refuses_all_problems_at_once(
 ) -> None:
     with pytest.raises(FailedHookException):
         bake(project_slug="../evil", author_email="nobody", description="a\nb")
-    assert refused(capfd) == ["project_slug", "description", "author_email"]
+    assert refusals(capfd) == ["project_slug", "description", "author_email"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,10 +245,10 @@ def test_refusal_fits_a_terminal(bake: Bake, template: Path, tmp_path: Path) -> 
     """Three problems and the command stay above what Cookiecutter prints after them."""
     (tmp_path / "flask-nocache-template").symlink_to(template)
     answers = ["project_slug=class", "author_email=nobody", "api_prefix=api"]
-    said = command_line(tmp_path, "cookiecutter", "flask-nocache-template", *answers)
-    shown = said[said.index("error: ") :].splitlines()
+    output = command_line(tmp_path, "cookiecutter", "flask-nocache-template", *answers)
+    lines = output[output.index("error: ") :].splitlines()
     # the last row is the prompt's
-    assert sum(-(-len(line) // 80) for line in shown) < 24
+    assert sum(-(-len(line) // 80) for line in lines) < 24
 
 
 def test_refusal_gives_a_command(template: Path, tmp_path: Path) -> None:
@@ -260,14 +260,14 @@ def test_refusal_gives_a_command(template: Path, tmp_path: Path) -> None:
     }
     answers = [f"{name}={value}" for name, value in good.items()]
     elsewhere = tmp_path / "else where"
-    said = command_line(
+    output = command_line(
         tmp_path,
         *["cookiecutter", str(template), *answers, "project_slug=A b", "license=none"],
         *["--output-dir", "else where"],
     )
-    assert [line.split()[1] for line in said.splitlines()[:1]] == ["project_slug"]
+    assert [line.split()[1] for line in output.splitlines()[:1]] == ["project_slug"]
 
-    command, name, *words = shlex.split(said.splitlines()[1])
+    command, name, *words = shlex.split(output.splitlines()[1])
     assert (command, name) == ("cookiecutter", str(template))
     assert words[-2:] == ["--output-dir", str(elsewhere)]
     assert [word for word in words if word.startswith("project_slug")] == []
@@ -299,7 +299,7 @@ def test_bake_refuses_a_slug_that_is_no_folder(
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(FailedHookException):
         bake_into(inside, project_slug=slug.format(here=tmp_path))
-    assert set(refused(capfd)) == {"project_slug"}
+    assert set(refusals(capfd)) == {"project_slug"}
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -315,7 +315,7 @@ def test_bake_refuses_derived_names(
     with pytest.raises(FailedHookException):
         bake(**{name: value})
     # two of them are made of __markdown
-    assert refused(capfd)[0].startswith("__" if name == "__markdown" else name)
+    assert refusals(capfd)[0].startswith("__" if name == "__markdown" else name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -341,7 +341,7 @@ def test_bake_refuses_an_edited_replay(
     edited.write_text(json.dumps(context), "utf-8")
     with pytest.raises(FailedHookException):
         cookiecutter(str(template), replay=str(edited), **made)
-    assert all(named.startswith("__") for named in refused(capfd))
+    assert all(name.startswith("__") for name in refusals(capfd))
     assert not list((tmp_path / "again").iterdir())
 
 
@@ -427,8 +427,8 @@ def test_repository_needs_git(
     assert not (bake().path / ".git").exists()
 
 
-def refused(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """Name the answers that a hook has refused since the last call."""
+def refusals(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the names of the answers that a hook refused since the last call."""
     return re.findall(r"^error: (\w+) ", capfd.readouterr().err, re.M)
 
 
@@ -440,12 +440,12 @@ def command_line(folder: Path, *words: str) -> str:
 
 
 def paths(project: Project) -> set[str]:
-    found = (p.relative_to(project.path) for p in project.path.rglob("*"))
-    return {p.as_posix() for p in found if p.parts[0] != ".git"}
+    paths = (p.relative_to(project.path) for p in project.path.rglob("*"))
+    return {p.as_posix() for p in paths if p.parts[0] != ".git"}
 
 
 def installed(version: str) -> str | None:
-    """Find a Python that starts; version managers leave ones on PATH that do not."""
+    """Return a Python that starts; version managers leave others on PATH."""
     for folder in os.get_exec_path():
         python = shutil.which(f"python{version}", path=folder)
         if (
