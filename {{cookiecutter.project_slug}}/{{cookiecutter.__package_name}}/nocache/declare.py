@@ -31,6 +31,8 @@ from .policy import SAFE
 P = t.ParamSpec("P")
 R = t.TypeVar("R")
 View = t.Callable[P, R]
+# as it is, since what Flask keeps by endpoint is a union of views
+V = t.TypeVar("V", bound=t.Callable[..., t.Any])
 
 MISSING: t.Any = object()
 POLICY = "_nocache_policy"
@@ -38,7 +40,7 @@ TRACES = "_nocache_traces"
 
 
 @t.overload
-def nocache(view: View[P, R], /) -> View[P, R]: ...
+def nocache(view: V, /) -> V: ...
 
 
 @t.overload
