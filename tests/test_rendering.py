@@ -45,7 +45,9 @@ def test_rendering_leaves_no_jinja_in_docs(combination: Combination) -> None:
     assert [
         name
         for name in docs
-        if re.search(r"\{\{ *cookiecutter|\{%", project.read(name))
+        if re.search(
+            r"\{\{ *cookiecutter|\{%-? *(end)?(if|raw|set)\b", project.read(name)
+        )
     ] == []
 
 

@@ -88,6 +88,7 @@ def test_table_aligns_its_columns() -> None:
 
 def test_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     route = ROUTES[0]._replace(policy="public, max-age=60, immutable", reason="#412")
+    monkeypatch.delenv("COLUMNS", raising=False)
     wide = formats.table([ROUTES[0], route]).splitlines()
     assert len(wide) == 4
     monkeypatch.setenv("COLUMNS", "60")

@@ -32,6 +32,7 @@ from werkzeug.test import TestResponse
 ROOT = Path(__file__).parents[1]
 CACHING = (ROOT / "docs" / "caching.md").read_text("utf-8")
 NO_STORE = "no-store, no-cache, must-revalidate, private, max-age=0"
+PATIENCE = 60.0
 WORKER = "FLASK_DEBUG=1 python -m huey.bin.huey_consumer worker.queue"
 PARTNER = "https://partner.example.com"
 
@@ -164,7 +165,8 @@ def test_a_background_job(app: Flask, client: FlaskClient) -> None:
     try:
         check(client.post(f"{API_PREFIX}/jobs", json={"name": "tea"}), 202)
         names: list[str] = []
-        while not names and worker.poll() is None:
+        patience = time.monotonic() + PATIENCE
+        while not names and worker.poll() is None and time.monotonic() < patience:
             time.sleep(0.1)
             items = client.get(f"{API_PREFIX}/items").get_json()["items"]
             names = [item["name"] for item in items]
