@@ -120,7 +120,7 @@ class Visit:
         log = [e for e in self.counter.log[before:] if e[1].startswith(ITEMS)]
         reads = [entry for entry in log if entry[0] == "GET"]
         self.tally.requests += 1
-        self.tally.unasked += not reads
+        self.tally.reused += not reads
         self.tally.not_modified += any(status == 304 for *_, status, _ in reads)
         self.tally.storable += not all(is_no_store(sent) for *_, sent in log)
 
@@ -265,7 +265,7 @@ def compare(
 
 
 def preloaded(visit: Visit) -> Row:
-    """Show what docs/caching.md warns of: a preloaded answer is used once more."""
+    """Show what docs/caching.md warns of: a preloaded response is used once more."""
     path = f"{ITEMS}?limit=7"
     visit.open()
     visit.call(PRELOAD, path)
@@ -290,11 +290,11 @@ def second_visit(visit: Visit, rounds: int) -> Row:
         for _ in range(max(rounds, 1) + plain):
             again = assets(visit, plain)
             tally.requests += 1
-            tally.unasked += not again
+            tally.reused += not again
             tally.not_modified += any(status == 304 for *_, status, _ in again)
-    if used.unasked != used.requests:
+    if used.reused != used.requests:
         row.fail("a later visit asked for an asset again.")
-    if asked.unasked:
+    if asked.reused:
         row.fail("the control did not ask for its file, so this shows nothing.")
     return row
 

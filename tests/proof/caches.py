@@ -35,7 +35,7 @@ CACHING = """\
             proxy_cache proof;
             proxy_cache_valid any 1h;
             proxy_cache_lock on;
-            # readers that wait for an answer which nobody may share look again this often
+            # readers that wait for a response which nobody may share look again this often
             proxy_cache_lock_timeout 50ms;
             proxy_cache_revalidate on;
             proxy_cache_use_stale error timeout updating http_500 http_502 http_503;
@@ -141,7 +141,7 @@ def judge(row: Row, scenario: Scenario, control: str) -> None:
         if not found.requests:
             row.fail("nothing was requested.")
         if found.leaked or found.not_modified or found.storable:
-            row.fail("a cache answered, or could have.")
+            row.fail("a cache reused a response, or could have.")
     if row.control is not None:
         if row.control.leaked != (row.client in scenario.leaks):
             leaks = "leaks" if row.control.leaked else "does not leak"
@@ -154,8 +154,8 @@ def cacheable_example(name: str, bench: Bench, rounds: int) -> Row:
     row = Row(name, "must hit: cacheable view", bench.tally)
     for _ in range(rounds):
         bench.expect("colours" in bench.ask("/colours.json").json())
-    if bench.tally.unasked != rounds - 1 or bench.tally.stale:
-        row.fail("a cacheable answer was not served by the cache.")
+    if bench.tally.reused != rounds - 1 or bench.tally.stale:
+        row.fail("a cacheable response was not served by the cache.")
     return row
 
 
@@ -167,8 +167,8 @@ def static_file(name: str, bench: Bench, rounds: int) -> Row:
     # where it caches, nginx asks for the whole file whatever the client holds
     status = 200 if name == "nginx" else 304
     for _ in range(rounds):
-        answer = bench.ask("/static/style.css", If_None_Match=etag)
-        bench.expect(answer.status == status)
+        response = bench.ask("/static/style.css", If_None_Match=etag)
+        bench.expect(response.status == status)
     if bench.tally.leaked:
         row.fail("a static file was not asked about, or sent again.")
     return row

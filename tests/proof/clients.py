@@ -29,7 +29,7 @@ RECENT = 50
 
 
 class Refused(Exception):
-    """The second attempt was not answered as it must be either."""
+    """The second attempt failed as well."""
 
 
 class Ledger:
@@ -55,10 +55,10 @@ class Ledger:
     def contradicted(
         self, known: Mapping[int, str | None], shown: Mapping[int, str]
     ) -> bool:
-        """Return whether an answer lacks, garbles or revives what was known.
+        """Return whether a response lacks, garbles or revives what was known.
 
         :param known: what had been acknowledged when the request was sent.
-        :param shown: the newest items, by the answer.
+        :param shown: the newest items, by the response.
         """
         oldest = min(shown, default=0)
         with self._lock:
@@ -117,11 +117,11 @@ class Load:
                 raise error
         return [str(error) for error in errors if error is not None]
 
-    def count(self, answer: urllib3.BaseHTTPResponse) -> None:
+    def count(self, response: urllib3.BaseHTTPResponse) -> None:
         with self._lock:
             self._tally.requests += 1
-            self._tally.not_modified += answer.status == 304
-            self._tally.storable += not is_no_store(answer.headers.iteritems())
+            self._tally.not_modified += response.status == 304
+            self._tally.storable += not is_no_store(response.headers.iteritems())
 
     def check(self, known: Mapping[int, str | None], shown: Mapping[int, str]) -> None:
         stale = self.ledger.contradicted(known, shown)
@@ -181,7 +181,7 @@ class Client:
     def ask(
         self, method: str, path: str, *expected: int, name: str | None = None
     ) -> Any:
-        """Ask, and once more where no answer came, or a 5xx.
+        """Ask, and once more where no response came, or a 5xx.
 
         A POST that was not acknowledged may have been done nevertheless: repeated,
         it saves the item twice, but loses nothing.
@@ -192,9 +192,9 @@ class Client:
             self.load.repeated[method] += 1
             found = self.attempt(method, path, body)
         if isinstance(found, Exception):
-            raise Refused(f"{method} {path} was not answered: {found}")
+            raise Refused(f"{method} {path} got no response: {found}")
         if found.status not in expected:
-            raise Refused(f"{method} {path} was answered {found.status}")
+            raise Refused(f"{method} {path} got {found.status}")
         return json.loads(found.data or b"{}")
 
     def attempt(

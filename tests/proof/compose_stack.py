@@ -55,7 +55,7 @@ class Instance:
             "PORT": str(self.port),
             "METRICS_PORT": str(free_port()),
         }
-        # from its start to its first answer
+        # from its start to its first response
         self.seconds: list[float] = []
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,8 +80,8 @@ class Instance:
         while time.monotonic() < deadline:
             with contextlib.suppress(urllib3.exceptions.HTTPError):
                 headers = {"Host": NAME}
-                answer = urllib3.request("GET", url, headers=headers, retries=False)
-                if answer.status == 200:
+                response = urllib3.request("GET", url, headers=headers, retries=False)
+                if response.status == 200:
                     return
             time.sleep(0.05)
         raise ProofError(f"The instance on port {self.port} is not ready.")
@@ -152,11 +152,11 @@ class Edge:
             yield mark, [int(port) for port in re.findall(r":(\d+)", addresses)]
 
     def served(self) -> collections.Counter[int]:
-        """Return how many requests each port answered."""
+        """Return how many requests each port responded to."""
         return collections.Counter(ports[-1] for _, ports in self.hops() if ports)
 
     def passed_on(self) -> int:
-        """Return how many requests an instance did not answer, but another did."""
+        """Return how many requests an instance did not response, but another did."""
         return sum(len(ports) > 1 for _, ports in self.hops())
 
 

@@ -146,16 +146,16 @@ def migrate(trial: Trial) -> str:
 
 def start(trial: Trial) -> str:
     begun = trial.container.start()
-    answer = trial.container.ask("/healthz")
-    return f"{answer.at - begun:.2f} s from podman run to the first answer"
+    response = trial.container.ask("/healthz")
+    return f"{response.at - begun:.2f} s from podman run to the first response"
 
 
-def answers(trial: Trial) -> str:
+def responses(trial: Trial) -> str:
     saved = trial.container.ask(trial.items, "POST", '{"name": "first"}')
     listed = trial.container.ask(trial.items)
-    for answer, status in ((saved, 201), (listed, 200)):
-        if answer.status != status or not is_no_store(answer.headers):
-            raise Broken(f"{answer}.")
+    for response, status in ((saved, 201), (listed, 200)):
+        if response.status != status or not is_no_store(response.headers):
+            raise Broken(f"{response}.")
     names = [item["name"] for item in json.loads(listed.body)["items"]]
     if names != ["first"]:
         raise Broken(f"it lists {names}.")
@@ -170,11 +170,11 @@ def health(trial: Trial) -> str:
 
 
 def metrics(trial: Trial) -> str:
-    answer = trial.container.ask("/metrics", port=8001)
-    if answer.status != 200 or not is_no_store(answer.headers):
-        raise Broken(f"{answer}.")
+    response = trial.container.ask("/metrics", port=8001)
+    if response.status != 200 or not is_no_store(response.headers):
+        raise Broken(f"{response}.")
     if (public := trial.container.ask("/metrics").status) != 404:
-        raise Broken(f"port 8000 answers {public}.")
+        raise Broken(f"port 8000 responses {public}.")
     return "on port 8001 only"
 
 
@@ -194,12 +194,12 @@ def terminate(trial: Trial) -> str:
         client.stdin.write("\n")
         client.stdin.flush()
         status = client.stdout.readline().strip()
-    answered = time.monotonic()
+    response_time = time.monotonic()
     if status != "201":
         raise Broken("the request in flight was lost.")
     if code := trial.container.wait():
         raise Broken(f"it ended with {code}.")
-    return f"the request in flight got {status}, {time.monotonic() - answered:.2f} s later exit 0"
+    return f"the request in flight got {status}, {time.monotonic() - response_time:.2f} s later exit 0"
 
 
 def again(trial: Trial) -> str:
@@ -225,7 +225,7 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
     "user": user,
     "migrate": migrate,
     "start": start,
-    "answers": answers,
+    "responses": responses,
     "health": health,
     "metrics": metrics,
     "audit": audit,

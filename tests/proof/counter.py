@@ -29,7 +29,7 @@ class Counter:
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=60)
-        # what the origin sent, None if it did not answer
+        # what the origin sent, None if it did not response
         self.seen: dict[str, Headers | None] = {}
         # method, path, status and what the origin sent, in order
         self.log: list[tuple[str, str, int, Headers]] = []
@@ -55,7 +55,7 @@ class Counter:
         """Ask the origin, and note what it sent for the request's mark."""
         mark = next((v for k, v in headers if k.lower() == MARK.lower()), "")
         self.seen[mark] = None
-        answer = self.pool.request(
+        response = self.pool.request(
             method,
             self.origin + path,
             headers=urllib3.HTTPHeaderDict(headers),
@@ -63,10 +63,10 @@ class Counter:
             redirect=False,
             decode_content=False,
         )
-        sent = list(answer.headers.iteritems())
+        sent = list(response.headers.iteritems())
         self.seen[mark] = sent
-        self.log.append((method, path, answer.status, sent))
-        return answer, sent
+        self.log.append((method, path, response.status, sent))
+        return response, sent
 
 
 class Server(ThreadingHTTPServer):
@@ -91,17 +91,17 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         asked = [(k, v) for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP]
         try:
-            answer, sent = self.counter.pass_on(self.command, self.path, asked, body)
+            response, sent = self.counter.pass_on(self.command, self.path, asked, body)
         except urllib3.exceptions.HTTPError:
-            # as the origin would: no answer
+            # as the origin would: no response
             self.close_connection = True
             return
-        self.send_response_only(answer.status, answer.reason)
+        self.send_response_only(response.status, response.reason)
         for name, value in sent:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.data)
+        self.wfile.write(response.data)
 
     do_GET = do_HEAD = do_OPTIONS = forward
     do_POST = do_PUT = do_PATCH = do_DELETE = forward

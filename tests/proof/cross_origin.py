@@ -54,7 +54,7 @@ PLAIN = {"method": "POST", "mode": "no-cors", "body": BODY}
 ATTEMPTS: dict[str, tuple[str, dict[str, Any], tuple[str, int]]] = {
     "form": (FORM, {}, ("POST", 403)),
     "fetch no-cors": (SEND, PLAIN, ("POST", 403)),
-    # the answer allows nothing, and the browser sends no more
+    # the response allows nothing, and the browser sends no more
     "fetch JSON": (SEND, {"method": "POST", "body": BODY, **JSON}, ("OPTIONS", 200)),
     "fetch DELETE": (SEND, {"method": "DELETE"}, ("OPTIONS", 200)),
     "frame": (FRAME, {}, ("GET", 200)),

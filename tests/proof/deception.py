@@ -72,13 +72,13 @@ def judge(row: Row, without: list[str], ids: list[str]) -> None:
         row.fail("a name has a copy without the setting.")
     if without:
         row.fail(f"the probe finds {len(without)} without the setting.")
-    if not row.control.unasked:
+    if not row.control.reused:
         row.fail("no name has a copy, so the setting shows nothing.")
     if "NC015" not in ids:
         row.fail("the probe does not see the names.")
     row.measured.append(
-        f"{row.guarded.unasked} of {len(NAMES)} names have a copy without the setting,"
-        f" {row.control.unasked} with it"
+        f"{row.guarded.reused} of {len(NAMES)} names have a copy without the setting,"
+        f" {row.control.reused} with it"
     )
 
 
@@ -108,6 +108,6 @@ def read_as_two(front: str) -> Tally:
         tally.requests += 2
         # each response has the id of its request, unless nginx itself responds
         id = second.headers.get("X-Request-ID")
-        tally.unasked += id is not None and id == first.headers.get("X-Request-ID")
+        tally.reused += id is not None and id == first.headers.get("X-Request-ID")
         tally.stale += b'"alice"' in second.data
     return tally

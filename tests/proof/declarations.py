@@ -80,10 +80,10 @@ def stored(name: str, pair: Pair, bench: Bench, rounds: int) -> Row:
     row.guarded = requested(bench, pair.path, rounds)
     row.control = requested(bench, pair.control, rounds)
     hits = rounds - 1
-    if row.guarded.unasked != hits * pair.stored:
+    if row.guarded.reused != hits * pair.stored:
         row.fail("the cache does not do what is declared.")
     # an earlier pair may have left it stored
-    if row.control.unasked < hits if pair.control_stored else row.control.unasked:
+    if row.control.reused < hits if pair.control_stored else row.control.reused:
         row.fail("the control does the same, so the scenario shows nothing.")
     return row
 
@@ -100,7 +100,7 @@ def varied(name: str, bench: Bench, rounds: int) -> Row:
     row = Row(name, "declared: vary, a copy a language", checks=2)
     row.guarded = in_two_languages(bench, "/greeting", rounds)
     row.control = in_two_languages(bench, "/greeting-without-vary", rounds)
-    if row.guarded.stale or row.guarded.unasked != 2 * rounds - 2:
+    if row.guarded.stale or row.guarded.reused != 2 * rounds - 2:
         row.fail("a response in another language, or none was stored.")
     if not row.control.stale:
         row.fail("the control keeps the languages apart, so this shows nothing.")
@@ -172,9 +172,9 @@ def reloaded(visit: Visit, rounds: int) -> Row:
             (row.control, "/mutable.css"),
         ):
             tally.requests += 1
-            tally.unasked += path not in paths
-    if row.guarded.unasked != rounds:
+            tally.reused += path not in paths
+    if row.guarded.reused != rounds:
         row.fail("an immutable response is asked about on a reload.")
-    if row.control.unasked != rounds:
+    if row.control.reused != rounds:
         row.fail("Chromium heeds immutable now: mend docs/proof.md.")
     return row

@@ -23,7 +23,7 @@ from .service import Service
 
 HEAD = "Host: localhost\r\nConnection: close\r\n"
 MANY = "X-Field: 1\r\n" * 120
-# who answers, with which status, to what
+# who responses, with which status, to what
 REQUESTS = [
     ("gunicorn", 400, f"{'A' * 30} / HTTP/1.1\r\n{HEAD}\r\n"),
     ("gunicorn", 414, f"GET /{'a' * 5000} HTTP/1.1\r\n{HEAD}\r\n"),
@@ -34,7 +34,7 @@ REQUESTS = [
     ("nginx", 501, f"POST / HTTP/1.1\r\n{HEAD}Transfer-Encoding: gzip\r\n\r\n"),
 ]
 PLAIN = f"GET / HTTP/1.1\r\n{HEAD}\r\n"
-Answer = tuple[int, list[tuple[str, str]]]
+Response = tuple[int, list[tuple[str, str]]]
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
@@ -101,13 +101,13 @@ def in_pod(name: str, status: int, request: str, port: int) -> Row:
     if row.guarded is not None and row.guarded.stale:
         row.fail(f"another status than {status}.")
     elif row.guarded is not None and row.guarded.storable:
-        row.fail("the answer may be stored.")
+        row.fail("the response may be stored.")
     return row
 
 
 @contextlib.contextmanager
 def silent() -> Iterator[int]:
-    """Listen on a port, and never answer."""
+    """Listen on a port, and never response."""
     with socket.create_server((HOST, 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -121,9 +121,9 @@ def compare(name: str, status: int, request: str, front: int, bare: int) -> Row:
     if row.guarded.stale or row.control.stale:
         row.fail(f"another status than {status}.")
     if row.guarded.storable:
-        row.fail("the answer may be stored.")
+        row.fail("the response may be stored.")
     if not row.control.storable:
-        row.fail("the answer is not storable without the edge's headers.")
+        row.fail("the response is not storable without the edge's headers.")
     return row
 
 
@@ -143,12 +143,12 @@ def count(port: int, request: str, status: int) -> Tally:
     return Tally(1, stale=int(found != status), storable=int(not is_no_store(headers)))
 
 
-def ask(port: int, request: str) -> Answer:
+def ask(port: int, request: str) -> Response:
     """Send bytes that no HTTP client would."""
     with socket.create_connection((HOST, port), 60) as sock:
         with contextlib.suppress(OSError):
             sock.sendall(request.encode("ascii"))
-        with sock.makefile("rb") as answer:
-            status = answer.readline().split()
-            headers = BytesHeaderParser().parse(answer)
+        with sock.makefile("rb") as response:
+            status = response.readline().split()
+            headers = BytesHeaderParser().parse(response)
     return int(status[1]) if len(status) > 1 else 0, headers.items()

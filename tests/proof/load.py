@@ -116,7 +116,7 @@ def loaded(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row
     result = load(front, SECONDS, scratch)
     row = judged(name, f"{CONNECTIONS} connections, {SECONDS} s", front, result)
     if result["counts"]["errors"]:
-        row.fail(f"not every answer was right: {result['counts']}")
+        row.fail(f"not every response was right: {result['counts']}")
     yield row
 
     victim = server.workers[0]
@@ -155,7 +155,7 @@ def judged(name: str, scenario: str, front: str, result: Any) -> Row:
     )
     row = Row(name, scenario, tally, counted=False)
     if not tally.requests or tally.stale or tally.not_modified or tally.storable:
-        row.fail(f"a write was lost or not read, or an answer is storable: {counts}")
+        row.fail(f"a write was lost or not read, or a response is storable: {counts}")
     return row
 
 
@@ -195,8 +195,8 @@ def trouble(
     refused: urllib3.BaseHTTPResponse,
     after: urllib3.BaseHTTPResponse,
 ) -> Row:
-    answers = (refused, after)
-    storable = sum(not is_no_store(a.headers.iteritems()) for a in answers)
+    responses = (refused, after)
+    storable = sum(not is_no_store(a.headers.iteritems()) for a in responses)
     row = Row(name, scenario, Tally(2, storable=storable), counted=False)
     said = (
         refused.status,
@@ -204,16 +204,16 @@ def trouble(
         "Retry-After" in refused.headers,
     )
     if said != (503, "application/problem+json", True):
-        row.fail(f"it answered {said}.")
+        row.fail(f"it responded with {said}.")
     if after.status != 201:
         row.fail(f"it did not recover: {after.status}.")
     if storable:
-        row.fail("an answer is storable.")
+        row.fail("a response is storable.")
     return row
 
 
 def drained(database: Sqlite, server: Server, front: str) -> Row:
-    """End the server while a request waits for the lock: it must be answered."""
+    """End the server while a request waits for the lock: it must get its response."""
     master = server.master
     with ThreadPoolExecutor(1) as thread:
         with database.locked():
@@ -221,11 +221,11 @@ def drained(database: Sqlite, server: Server, front: str) -> Row:
             time.sleep(1)
             os.kill(master, signal.SIGTERM)
             time.sleep(1)
-        answer = waiting.result()
+        response = waiting.result()
     server.process.wait(PATIENCE)
-    storable = int(not is_no_store(answer.headers.iteritems()))
+    storable = int(not is_no_store(response.headers.iteritems()))
     row = Row(database.name, "SIGTERM drains", Tally(1, storable=storable))
     row.counted = False
-    if answer.status != 201 or storable:
-        row.fail(f"the waiting request was answered {answer.status}.")
+    if response.status != 201 or storable:
+        row.fail(f"the waiting request got {response.status}.")
     return row

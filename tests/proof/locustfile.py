@@ -31,20 +31,20 @@ class Reader(FastHttpUser):
         body = {"json": {"name": name}} if name else {}
         with self.client.request(
             method, path, name="all", catch_response=True, **body
-        ) as answer:
-            answer.success()
+        ) as response:
+            response.success()
             counts["requests"] += 1
-            counts["errors"] += answer.status_code not in {expected, 200, 404}
-            counts[f"status {answer.status_code}"] += 1
-            if answer.status_code:
-                counts["storable"] += not is_no_store(answer.headers.items())
-            counts["not_modified"] += answer.status_code == 304
-            if answer.status_code != expected:
+            counts["errors"] += response.status_code not in {expected, 200, 404}
+            counts[f"status {response.status_code}"] += 1
+            if response.status_code:
+                counts["storable"] += not is_no_store(response.headers.items())
+            counts["not_modified"] += response.status_code == 304
+            if response.status_code != expected:
                 return None
-            return answer.json() if answer.text else {}
+            return response.json() if response.text else {}
 
     def is_gone(self, path: str) -> bool:
-        # a 404 is what was expected, anything else that is not an answer says nothing
+        # a 404 is what was expected, anything else that is not a response says nothing
         return self.ask("GET", path, 200) is None
 
     @task

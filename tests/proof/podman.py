@@ -16,7 +16,7 @@ from .service import ROOT
 from .service import run
 
 SCRIPTS = Path(__file__).resolve().parent / "in_container"
-# for a container to start, and to end once its last request is answered
+# for a container to start, and to end after its last response
 PATIENCE = 15.0
 HOST_NAME = "www.example.com"
 
@@ -95,7 +95,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     at: float
     status: int
     headers: list[tuple[str, str]]
@@ -135,13 +135,13 @@ class Container:
 
     def ask(
         self, path: str, method: str = "GET", body: str = "", port: int = 8000
-    ) -> Answer:
+    ) -> Response:
         script = (SCRIPTS / "send_request.py").read_text("utf-8")
         arguments = [HOST_NAME, str(port), method, path, body, str(PATIENCE)]
         told = self.execute("python", "-c", script, *arguments)
         head, _, text = told.partition("\n")
         at, status, headers = json.loads(head)
-        return Answer(at, status, [(name, value) for name, value in headers], text)
+        return Response(at, status, [(name, value) for name, value in headers], text)
 
     @contextlib.contextmanager
     def lingering(self, path: str) -> Iterator[subprocess.Popen[str]]:

@@ -76,7 +76,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in its own process group until the block ends.
 
-    :param port: where it answers once it is ready.
+    :param port: where it responses once it is ready.
     :param log: where its output goes.
     :param user: who it runs as.
     :param ending: what asks it to end.

@@ -70,10 +70,10 @@ class Front:
     def send(
         self, method: str, url: str, name: str = "", **headers: str
     ) -> tuple[str, urllib3.BaseHTTPResponse]:
-        """Request, and return the mark that the edge's log has, and the answer."""
+        """Request, and return the mark that the edge's log has, and the response."""
         mark = str(next(MARKS))
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = self.pool.request(
+        response = self.pool.request(
             method,
             url if "://" in url else self.edge.url + url,
             body=json.dumps({"name": name}) if name else None,
@@ -83,9 +83,9 @@ class Front:
         with self._lock:
             self._marks.add(mark)
             self.tally.requests += 1
-            self.tally.not_modified += answer.status == 304
-            self.tally.storable += not is_no_store(answer.headers.iteritems())
-        return mark, answer
+            self.tally.not_modified += response.status == 304
+            self.tally.storable += not is_no_store(response.headers.iteritems())
+        return mark, response
 
     def served(self) -> dict[str, int]:
         """Return by mark the port that was asked last, once all requests are logged."""
@@ -98,10 +98,10 @@ class Front:
         return {mark: ports[-1] for mark, ports in asked.items() if ports}
 
 
-def said(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """Return the JSON of an answer, nothing for what nginx says itself."""
+def said(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """Return the JSON of a response, nothing for what nginx says itself."""
     try:
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = response.json()
     except ValueError:
         return {}
     return found
@@ -110,7 +110,7 @@ def said(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 def judged(scenario: str, tally: Tally) -> Row:
     row = Row("replicas", scenario, tally, counted=False)
     if not tally.requests or tally.stale or tally.not_modified or tally.storable:
-        row.fail("a write was lost or not read, or an answer is storable.")
+        row.fail("a write was lost or not read, or a response is storable.")
     return row
 
 
@@ -119,17 +119,17 @@ def spread(stack: Stack, front: Front, rounds: int) -> Row:
     number = len(stack.instances)
     elsewhere = []
     for _ in range(rounds):
-        saver, answer = front.send("POST", ITEMS, "saved by one instance")
-        saved = said(answer).get("id")
+        saver, response = front.send("POST", ITEMS, "saved by one instance")
+        saved = said(response).get("id")
         for _ in stack.instances:
-            reader, answer = front.send("GET", ITEMS)
-            listed = [item["id"] for item in said(answer).get("items", ())]
+            reader, response = front.send("GET", ITEMS)
+            listed = [item["id"] for item in said(response).get("items", ())]
             front.tally.stale += listed[:1] != [saved]
             elsewhere.append((saver, reader))
     served = front.served()
     row = judged(f"{number} instances: save, read at all", front.tally)
     row.measured.append(
-        f"start to first answer: {stack.instances[-1].seconds[0]:.1f} s"
+        f"start to first response: {stack.instances[-1].seconds[0]:.1f} s"
     )
     busy = collections.Counter(served.values())
     if any(busy[port] < rounds // 2 for port in stack.ports):
@@ -150,9 +150,9 @@ def forwarded(front: Front) -> Row:
     ]
     wrong = []
     for url, headers, *right in expected:
-        _, answer = front.send("GET", url + REDIRECT, **headers)
-        if [answer.status, answer.headers.get("Location")] != right:
-            wrong.append(f"{answer.status} {answer.headers.get('Location')}")
+        _, response = front.send("GET", url + REDIRECT, **headers)
+        if [response.status, response.headers.get("Location")] != right:
+            wrong.append(f"{response.status} {response.headers.get('Location')}")
     row = judged("scheme and host in Location", front.tally)
     for found in wrong:
         row.fail(f"the redirect is {found}.")
@@ -172,13 +172,13 @@ def drained(stack: Stack, front: Front, database: Postgres) -> Row:
             database.wait_for_locks(number, "NOT granted")
             ending.signal(signal.SIGTERM)
             time.sleep(1)
-        answers = dict(future.result() for future in sent)
+        responses = dict(future.result() for future in sent)
     status = ending.wait()
     row = judged("SIGTERM: requests in flight", front.tally)
     served = front.served()
-    in_time = [a.status for m, a in answers.items() if served.get(m) == ending.port]
-    if status or not in_time or {a.status for a in answers.values()} != {201}:
-        row.fail(f"it answered {in_time} and ended with {status}.")
+    in_time = [a.status for m, a in responses.items() if served.get(m) == ending.port]
+    if status or not in_time or {a.status for a in responses.values()} != {201}:
+        row.fail(f"it responded with {in_time} and ended with {status}.")
     ending.start()
     return row
 
@@ -214,7 +214,7 @@ def replaced(
         row.fail("no request met an instance that was gone, so it shows nothing.")
     again = ", ".join(f"{n} {m}" for m, n in (load.repeated - repeated).items())
     row.measured += [
-        f"answering again after {statistics.median(seconds):.1f} s",
+        f"responding again after {statistics.median(seconds):.1f} s",
         f"{speed:.0f} requests/s, {speed / before:.0%} of before",
         f"{passed_on} passed on by nginx",
         f"{again or 'none'} sent again by a client",

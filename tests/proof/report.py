@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from dataclasses import field
 
 LEGEND = """\
-unasked: answered without the origin; stale: contradicts what the origin had acknowledged;
+reused: by a cache, without the origin server; stale: contradicts what the origin server had acknowledged;
 storable: without exactly the three no-store headers; -: not counted, or none.
 cross-origin: stale counts writes, and pages shown in a frame, that came through.
 deception: stale counts who was given another's page.
 control: against plain Flask; edge: without deploy/; nginx to haproxy, deception: with the setting;
 declared, sign-out, adoption: without what the row is about."""
 
-HEADS = ("requests", "unasked", "stale", "304", "storable", "unasked", "stale", "304")
+HEADS = ("requests", "reused", "stale", "304", "storable", "reused", "stale", "304")
 WIDTHS = (10, 9, 7, 5, 10, 10, 7, 5)
 
 
@@ -22,22 +22,22 @@ class Tally:
     """What came back for a number of requests."""
 
     requests: int = 0
-    unasked: int = 0
+    reused: int = 0
     stale: int = 0
     not_modified: int = 0
     storable: int = 0
 
     @property
     def leaked(self) -> bool:
-        return bool(self.unasked or self.stale)
+        return bool(self.reused or self.stale)
 
 
 @dataclass
 class Row:
     """One scenario with one cache or client, and the control beside it.
 
-    :param guarded: what the service answered, None if only the control ran.
-    :param control: what the control answered, None if there is none.
+    :param guarded: counts of the service's responses, None if only the control ran.
+    :param control: counts of the control's responses, None if there is none.
     :param failures: what does not keep the promise, in words.
     """
 
@@ -83,14 +83,14 @@ def _cells(row: Row) -> Iterator[str]:
         yield from "-----"
     else:
         yield str(found.requests)
-        yield str(found.unasked) if row.counted else "-"
+        yield str(found.reused) if row.counted else "-"
         yield str(found.stale)
         yield str(found.not_modified)
         yield str(found.storable)
     if row.control is None:
         yield from "---"
     else:
-        yield str(row.control.unasked) if row.counted else "-"
+        yield str(row.control.reused) if row.counted else "-"
         yield str(row.control.stale)
         yield str(row.control.not_modified)
 

@@ -45,11 +45,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     body: bytes
     asked: bool
-    # by the origin; None if it was not asked, or did not answer
+    # by the origin; None if it was not asked, or did not response
     sent: Headers | None
 
     def json(self) -> Any:
@@ -84,31 +84,33 @@ class Bench:
         self.pool = urllib3.PoolManager(maxsize=READERS, retries=False, timeout=120)
         self._marks = itertools.count(1)
 
-    def send(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    def send(self, path: str, method: str = "GET", **headers: str) -> Response:
         """Request through the cache; safe in threads."""
         mark = str(next(self._marks))
         body = headers.pop("body", None)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         fields[MARK] = mark
-        answer = self.pool.request(
+        response = self.pool.request(
             method, self.front + path, headers=fields, body=body, redirect=False
         )
         asked = mark in self.counter.seen
         sent = self.counter.seen.pop(mark, None)
-        return Answer(answer.status, answer.data, asked, sent)
+        return Response(response.status, response.data, asked, sent)
 
-    def count(self, answer: Answer) -> Answer:
+    def count(self, response: Response) -> Response:
         self.tally.requests += 1
-        self.tally.not_modified += answer.status == 304
-        self.tally.unasked += not answer.asked
-        self.tally.storable += answer.sent is not None and not is_no_store(answer.sent)
-        return answer
+        self.tally.not_modified += response.status == 304
+        self.tally.reused += not response.asked
+        self.tally.storable += response.sent is not None and not is_no_store(
+            response.sent
+        )
+        return response
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Response:
         return self.count(self.send(path, method, **headers))
 
     def expect(self, fact: bool) -> None:
-        """Count an answer as stale unless it says what the origin has to say."""
+        """Count a response as stale unless it says what the origin has to say."""
         self.tally.stale += not fact
 
     def save(self, name: str = "saved") -> int:
@@ -118,18 +120,18 @@ class Bench:
 def write(origin: str, method: str, path: str, name: str = "") -> Any:
     """Write straight to the origin, so that no cache hears of it."""
     body = json.dumps({"name": name}) if name else None
-    answer = urllib3.request(method, origin + path, body=body, headers=JSON)
-    if answer.status >= 300:
-        raise ProofError(f"{method} {origin}{path} answered {answer.status}.")
-    return json.loads(answer.data or b"{}")
+    response = urllib3.request(method, origin + path, body=body, headers=JSON)
+    if response.status >= 300:
+        raise ProofError(f"{method} {origin}{path} got {response.status}.")
+    return json.loads(response.data or b"{}")
 
 
 def save(origin: str, name: str) -> int:
     return int(write(origin, "POST", ITEMS, name)["id"])
 
 
-def names(answer: Answer) -> set[object]:
-    return {item["id"] for item in answer.json().get("items", ())}
+def names(response: Response) -> set[object]:
+    return {item["id"] for item in response.json().get("items", ())}
 
 
 def read_your_writes(bench: Bench, rounds: int) -> None:
@@ -181,8 +183,8 @@ def malformed(bench: Bench, rounds: int) -> None:
 
 def head(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        answer = bench.ask(ITEMS, "HEAD")
-        bench.expect((answer.status, answer.body) == (200, b""))
+        response = bench.ask(ITEMS, "HEAD")
+        bench.expect((response.status, response.body) == (200, b""))
 
 
 def options(bench: Bench, rounds: int) -> None:
@@ -201,17 +203,17 @@ def conditional(bench: Bench, rounds: int) -> None:
 def other_user(bench: Bench, rounds: int) -> None:
     for number in range(rounds):
         user = ("alice", "bob")[number % 2]
-        answer = bench.ask("/whoami", X_Forwarded_User=user)
-        bench.expect(answer.json().get("user") == user)
+        response = bench.ask("/whoami", X_Forwarded_User=user)
+        bench.expect(response.json().get("user") == user)
 
 
 def parallel_readers(bench: Bench, rounds: int) -> None:
     with ThreadPoolExecutor(READERS) as threads:
         for number in range(rounds):
             path = f"{ITEMS}/{bench.save(f'round {number}')}"
-            for answer in threads.map(bench.send, [path] * READERS):
-                bench.count(answer)
-                bench.expect(answer.json().get("name") == f"round {number}")
+            for response in threads.map(bench.send, [path] * READERS):
+                bench.count(response)
+                bench.expect(response.json().get("name") == f"round {number}")
 
 
 def origin_restarted(bench: Bench, rounds: int) -> None:
@@ -240,7 +242,7 @@ def origin_down(bench: Bench, rounds: int) -> None:
 class Scenario:
     """What is done through a cache.
 
-    :param leaks: the caches that answer it without the origin for plain Flask.
+    :param leaks: the caches that response it without the origin for plain Flask.
     """
 
     name: str
@@ -250,7 +252,7 @@ class Scenario:
 
 BOTH = frozenset({"nginx", "varnish"})
 NGINX = frozenset({"nginx"})
-# no cache keeps the answers to these methods, so that there is nothing to leak
+# no cache keeps the responses to these methods, so that there is nothing to leak
 NONE = frozenset[str]()
 
 SCENARIOS = [
@@ -264,7 +266,7 @@ SCENARIOS = [
     Scenario("HEAD", head, BOTH),
     Scenario("OPTIONS", options, NONE),
     Scenario("conditional requests", conditional, BOTH),
-    Scenario("another user's answer", other_user, BOTH),
+    Scenario("another user's response", other_user, BOTH),
     Scenario("16 parallel readers", parallel_readers, BOTH),
     Scenario("origin restarted", origin_restarted, BOTH),
     Scenario("origin down", origin_down, BOTH),

@@ -124,7 +124,7 @@ def back_after(query: str, fetched: str = "") -> Step:
         visit.wait(lambda: visit.driver.title != "goodbye")
         paths = [path for _, path, *_ in visit.counter.log[before:]]
         visit.tally.requests += 1
-        visit.tally.unasked += "/account" not in paths
+        visit.tally.reused += "/account" not in paths
         visit.tally.stale += visit.driver.title == "signed in"
 
     return step
@@ -148,7 +148,7 @@ def read(visit: Visit, kept: str) -> None:
     before = len(visit.counter.log)
     text = visit.call(TEXT, "/orders")
     visit.tally.requests += 1
-    visit.tally.unasked += len(visit.counter.log) == before
+    visit.tally.reused += len(visit.counter.log) == before
     visit.tally.stale += text == kept
 
 

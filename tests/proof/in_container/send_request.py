@@ -1,4 +1,4 @@
-"""Ask the service of this container, as soon as it answers."""
+"""Ask the service of this container, as soon as it responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ host, port, method, path, body, patience = sys.argv[1:]
 headers = {"Host": host, "Content-Type": "application/json"}
 deadline = time.time() + float(patience)
 while True:
-    # what listens on 127.0.0.1 alone does not answer on 127.0.0.2
+    # what listens on 127.0.0.1 alone does not response on 127.0.0.2
     service = HTTPConnection("127.0.0.2", int(port), timeout=30)
     try:
         service.request(method, path, body or None, headers)
@@ -20,6 +20,6 @@ while True:
         if time.time() > deadline:
             raise
         time.sleep(0.01)
-answer = service.getresponse()
-print(json.dumps([time.time(), answer.status, answer.getheaders()]))
-print(answer.read().decode("utf-8"))
+response = service.getresponse()
+print(json.dumps([time.time(), response.status, response.getheaders()]))
+print(response.read().decode("utf-8"))

@@ -2,7 +2,7 @@
 
 Its ETags are what the story's network tab showed. With CONTROL=article the list, and
 only the list, has the decorator that the story applied by hand; with CONTROL=dated
-answers tell how old they are, from which browsers guess for how long they are fresh.
+responses tell how old they are, from which browsers guess for how long they are fresh.
 With CONTROL=open it takes JSON of any type from any origin, as careless APIs do.
 """
 
