@@ -45,10 +45,10 @@ demo: $(DEMO)/.ready  ## bake a service with the default answers and serve it, P
 		$$flask db upgrade && $$flask nocache routes && exec $$flask run --no-reload --port "$(PORT)"
 
 test: .venv/.ready  ## the tests that set no service up from scratch
-	@$(BIN)/python -m pytest -n auto -m "not slow"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-all: .venv/.ready  ## all tests: services set up with and without uv, on every Python
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 PROOF := build/proof/venv
 PROVE := PYTHONPATH=tests $(PROOF)/bin/python -m proof
