@@ -29,7 +29,7 @@ RESULTS = HERE / "RESULTS.md"
 CHART = HERE / "costs.svg"
 ROUNDS = 25
 TURN = 0.02  # seconds: long beside the clock, short beside what disturbs it
-REQUESTS = 200
+REQUESTS = 100
 PACKAGES = ("Flask", "Werkzeug", "gunicorn", "Flask-Talisman", "secure", "Django")
 
 Key = tuple[str, str]
