@@ -81,8 +81,8 @@ class Project:
 
     def files(self) -> list[str]:
         """List the paths of all files, without git's own."""
-        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
-        return sorted(p.as_posix() for p in found if p.parts[0] != ".git")
+        paths = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+        return sorted(p.as_posix() for p in paths if p.parts[0] != ".git")
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()

@@ -191,11 +191,11 @@ def test_markdown_text_is_literal() -> None:
 
 def check(bake_into: Bake, answers: dict[str, str]) -> set[str]:
     """Bake, and return which answers were refused."""
-    with tempfile.TemporaryDirectory() as folder, errors() as said:
+    with tempfile.TemporaryDirectory() as folder, errors() as messages:
         try:
             project = bake_into(Path(folder), **answers)
         except FailedHookException:
-            named = set(re.findall(r"^error: (\w+) .*; e\.g\. ", said(), re.M))
+            named = set(re.findall(r"^error: (\w+) .*; e\.g\. ", messages(), re.M))
             assert named & {*answers, "project_slug"} == named != set()
             assert os.listdir(folder) == []
             return named
@@ -204,7 +204,7 @@ def check(bake_into: Bake, answers: dict[str, str]) -> set[str]:
             assert any(re.search(r"\{[{%#]", value) for value in answers.values())
             assert os.listdir(folder) == []
             return COOKIECUTTER
-        assert said() == ""
+        assert messages() == ""
         assert os.listdir(folder) == [project.path.name]
         check_service(project, answers)
         if NIGHTLY and next(greens) % SAMPLE == 0:

@@ -26,9 +26,9 @@ Pragma: no-cache
 
 
 def test_readme_lists_every_option() -> None:
-    asked = [name for name in QUESTIONS if not name.startswith("_")]
+    questions = [name for name in QUESTIONS if not name.startswith("_")]
 
-    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == asked
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == questions
 
 
 def test_readme_names_every_choice() -> None:
@@ -96,9 +96,9 @@ def test_design_begins_with_a_link_to_each_decision() -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "docs/caching.md"])
 def test_headers_are_shown_as_sent(baked: Project, document: str) -> None:
-    shown = README if document == "README.md" else baked.read(document)
+    text_of_document = README if document == "README.md" else baked.read(document)
 
-    assert HEADERS in shown
+    assert HEADERS in text_of_document
     sent = (TEMPLATE / "tests" / "test_route_audit.py").read_text("utf-8")
     assert all(line.partition(": ")[2] in sent for line in HEADERS.splitlines())
 
@@ -140,10 +140,10 @@ def test_finding_is_in_every_place(baked: Project, id: str) -> None:
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
 def test_service_readme_lists_every_command(bake: Bake, deploy: str) -> None:
     project = bake(deploy=deploy)
-    told = project.run("make", "help").stdout
+    output = project.run("make", "help").stdout
     listed = re.findall(r"^\| `make (\w+)", project.read("README.md"), re.MULTILINE)
 
-    assert sorted(["help", *listed]) == sorted(re.findall(r"^make (\w+)", told, re.M))
+    assert sorted(["help", *listed]) == sorted(re.findall(r"^make (\w+)", output, re.M))
     assert ("image" in listed) == (deploy != "none")
 
 
@@ -185,18 +185,18 @@ def test_service_tells_of_its_own_deployment(bake: Bake, deploy: str) -> None:
     project = bake(deploy=deploy)
     names = [n for n in project.files() if re.search(r"\.md$|\.env|\.ya?ml$", n)]
     # an edge's own products are named whatever runs the service
-    told = "".join(project.read(n) for n in names if n != "docs/edge.md")
+    output = "".join(project.read(n) for n in names if n != "docs/edge.md")
     words = {
         "compose": ["docker compose", "deploy/compose.yaml"],
         "kubernetes": ["kubectl", "deploy/kubernetes"],
         "none": [],
     }
 
-    for answer, said in words.items():
-        assert {word in told for word in said} <= {answer == deploy}
+    for answer, phrases in words.items():
+        assert {word in output for word in phrases} <= {answer == deploy}
     common = [r"\bdeploy/", "METRICS_PORT", "[Pp]rometheus", "[Dd]ocker"]
-    found = {bool(re.search(word, told)) for word in common}
-    assert found == {deploy != "none"}
+    mentions = {bool(re.search(word, output)) for word in common}
+    assert mentions == {deploy != "none"}
 
 
 def test_readme_counts_the_files_of_each_deployment(bake: Bake) -> None:

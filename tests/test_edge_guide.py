@@ -40,12 +40,12 @@ SOURCE = re.compile(r"\(\[[^\]]+\]\(https://[^)\s]+\)|, \[[^\]]+\]\(https://[^)\
 @pytest.fixture(scope="session")
 def guides(baked: Project) -> dict[str, list[str]]:
     """The items of each product's guide."""
-    found = {}
+    entries = {}
     for section in re.split(r"^### ", baked.read("docs/edge.md"), flags=re.M)[1:]:
         name, _, text = section.partition("\n")
         text = re.split(r"^## ", text, flags=re.M)[0]
-        found[name] = re.split(r"^- ", text, flags=re.M)[1:]
-    return found
+        entries[name] = re.split(r"^- ", text, flags=re.M)[1:]
+    return entries
 
 
 @pytest.fixture(scope="session")
@@ -94,12 +94,12 @@ def test_every_setting_that_defeats_by_name_is_known_to_the_audit(
     guides: dict[str, list[str]], settings: set[tuple[str, str]]
 ) -> None:
     """What stands in code as the setting, but for what belongs to it or is no setting."""
-    known = " ".join(setting for _, setting in settings)
+    patterns = " ".join(setting for _, setting in settings)
     for name, (defeated, *_) in guides.items():
         for code in re.findall(r"[Dd]efeated by (?:a |an )?`([^`]+)`", defeated):
-            assert code in known or any(s in code for p, s in settings if p == name), (
-                code
-            )
+            assert code in patterns or any(
+                s in code for p, s in settings if p == name
+            ), code
 
 
 def test_service_has_none_of_the_settings(baked: Project) -> None:

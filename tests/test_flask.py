@@ -33,8 +33,8 @@ def test_kit_works_on_the_oldest_flask(tmp_path: Path) -> None:
     uv = str(Path(sys.executable).with_name("uv"))
     command = [uv, "pip", "install", "--quiet", *options, "--requirement", str(pins)]
     subprocess.run(command, check=True)
-    shown = run([tmp_path], "-m", "flask", "--version")
-    assert "Flask 3.0.0\n" in shown.stdout
+    version = run([tmp_path], "-m", "flask", "--version")
+    assert "Flask 3.0.0\n" in version.stdout
 
     # TRUSTED_HOSTS is Flask 3.1's
     tests = ["tests/kit", "-k", "not untrusted_host"]

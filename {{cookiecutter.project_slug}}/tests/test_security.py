@@ -106,7 +106,7 @@ def test_session_survives_a_new_key(
     response = production.test_client().get("/facts", base_url="https://localhost")
     cookie = response.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     monkeypatch.setenv("FLASK_SECRET_KEY", "fedcba9876543210")
-    for fallbacks, known in ((None, False), ('["0123456789abcdef"]', True)):
+    for fallbacks, is_valid in ((None, False), ('["0123456789abcdef"]', True)):
         if fallbacks:
             monkeypatch.setenv("FLASK_SECRET_KEY_FALLBACKS", fallbacks)
         app = create_app()
@@ -114,7 +114,7 @@ def test_session_survives_a_new_key(
         client.set_cookie("__Host-session", cookie)
         with client:
             client.get("/", base_url="https://localhost")
-            assert session.get("seen", False) is known
+            assert session.get("seen", False) is is_valid
 
 
 def test_write_from_another_origin(client: FlaskClient) -> None:

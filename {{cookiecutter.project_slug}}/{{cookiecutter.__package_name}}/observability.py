@@ -132,8 +132,8 @@ def log_response(
     }
     for count in counters:
         count(method, route, status, seconds)
-    shown = [fact or "-" for fact in facts.values()]
-    logger.info("%s %s %s, %s ms, %s", *shown, extra=facts)
+    values = [fact or "-" for fact in facts.values()]
+    logger.info("%s %s %s, %s ms, %s", *values, extra=facts)
 
 
 def report_override(
