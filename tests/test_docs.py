@@ -137,6 +137,10 @@ def test_finding_is_in_every_place(baked: Project, id: str) -> None:
     ] == []
 
 
+def test_review_checklist_is_short(baked: Project) -> None:
+    assert baked.read("docs/review-checklist.md").count("- [ ]") <= 9
+
+
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
 def test_service_readme_lists_every_command(bake: Bake, deploy: str) -> None:
     project = bake(deploy=deploy)
