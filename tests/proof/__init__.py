@@ -1,1 +1,1 @@
-"""Prove on real caches, a real browser and under load what the kit promises."""
+"""Prove the promise of the kit with real caches, a real browser and load."""

@@ -89,14 +89,14 @@ PARTS: dict[str, Callable[[Service, Path, int], Iterator[Row]]] = {
 
 
 def main() -> int:
-    """Run the proof: 0 kept, 1 broken, 2 nothing is known."""
+    """Run the proof: 0 passed, 1 failed, 2 no result."""
     arguments = parse()
     parts = [arguments.only] if arguments.only else list(PARTS)
     if missing := missing_packages(parts):
         print(f"error: the proof needs {', '.join(missing)}.", file=sys.stderr)
         print(f"hint: apt-get install {' '.join(missing)}", file=sys.stderr)
         return 2
-    # unwinds like Ctrl-C, so that nothing is left running
+    # SIGTERM unwinds like Ctrl-C, so that each process is stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="proof-") as folder:
@@ -117,7 +117,9 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="proof")
     parser.add_argument("--only", choices=PARTS, help="run one part")
-    parser.add_argument("--rounds", type=int, default=50, help="of each scenario")
+    parser.add_argument(
+        "--rounds", type=int, default=50, help="rounds of each scenario"
+    )
     parser.add_argument("--mutate", choices=MUTATIONS, help="break the service first")
     arguments = parser.parse_args()
     if arguments.mutate and not arguments.only:
@@ -126,25 +128,25 @@ def parse() -> argparse.Namespace:
 
 
 def missing_packages(parts: list[str]) -> list[str]:
-    needed = {p: d for part in parts for p, d in PACKAGES[part].items()}
-    return sorted({d for p, d in needed.items() if find_program(p) is None})
+    packages = {p: d for part in parts for p, d in PACKAGES[part].items()}
+    return sorted({d for p, d in packages.items() if find_program(p) is None})
 
 
 def run(
     parts: list[str], scratch: Path, arguments: argparse.Namespace
 ) -> Iterator[Row]:
-    begun = time.monotonic()
+    start = time.monotonic()
 
-    def tell(text: str) -> None:
-        print(f"{time.monotonic() - begun:5.0f} s  {text}", flush=True)
+    def log(text: str) -> None:
+        print(f"{time.monotonic() - start:5.0f} s  {text}", flush=True)
 
-    tell("baking and setting up a service")
+    log("baking and setting up a service")
     service = bake(scratch, arguments.mutate)
     for name in parts:
-        tell(name)
+        log(name)
         service.database = scratch / f"{name}.sqlite3"
         yield from PARTS[name](service, scratch, arguments.rounds)
-    tell("done")
+    log("done")
 
 
 def versions() -> Iterator[str]:
@@ -152,9 +154,9 @@ def versions() -> Iterator[str]:
         if (path := find_program(name)) is None:
             continue
         command = [path, option]
-        done = subprocess.run(command, capture_output=True, text=True)
-        found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
-        yield f"{name} {found[0] if found else '?'}"
+        process = subprocess.run(command, capture_output=True, text=True)
+        version = re.search(r"\d+(\.\d+)+", process.stdout + process.stderr)
+        yield f"{name} {version[0] if version else '?'}"
     for name in ("locust", "schemathesis", "selenium"):
         yield f"{name} {metadata.version(name)}"
 
@@ -164,15 +166,15 @@ def report(rows: list[Row]) -> int:
     for line in table(rows):
         print(line)
     print()
-    failures = [fact for row in rows for fact in row.failures]
-    for fact in failures:
-        print(f"failed: {fact}")
+    failures = [failure for row in rows for failure in row.failures]
+    for failure in failures:
+        print(f"failed: {failure}")
     print(summary(rows))
     return 1 if failures or not rows else 0
 
 
 if __name__ == "__main__":
-    # a shell that started us in the background had SIGINT ignored
+    # a shell starts background jobs with SIGINT ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.umask(0o077)

@@ -34,7 +34,7 @@ FLAGS = """
 --disable-dev-shm-usage
 """
 ARTEFACTS = ROOT / "build" / "proof"
-LISTED = """
+IDS = """
 return [...document.querySelectorAll("#saved-items option")].map((o) => Number(o.value));
 """
 FETCH = """
@@ -71,13 +71,13 @@ document.head.append(link);
 CUSTOM_PROPERTY = """
 return getComputedStyle(document.documentElement).getPropertyValue("--proof").trim();
 """
-SHOWN_AGAIN = """
+PAGESHOW = """
 window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
 """
 
 
 class Visit:
-    """A browser before an origin, the counting pass-through between them."""
+    """A browser before an origin server, with a counting pass-through between."""
 
     def __init__(self, driver: Chrome, counter: Counter, origin: Origin) -> None:
         self.driver = driver
@@ -85,18 +85,18 @@ class Visit:
         self.origin = origin
         self.url = f"http://{HOST}:{counter.port}"
         self.tally = Tally()
-        # a control is known to stay stale: do not wait for what never comes
+        # seconds; a control has fewer, because it stays stale
         self.patience = PATIENCE
-        # how often Back showed the page as it was left, from the back/forward cache
-        self.kept = 0
+        # pages from the back/forward cache
+        self.restorations = 0
 
     def open(self) -> None:
         self.driver.get(f"{self.url}/")
-        self.wait(lambda: len(self.listed()) > 0 and self.listed()[0] > 0)
+        self.wait(lambda: len(self.ids()) > 0 and self.ids()[0] > 0)
 
-    def listed(self) -> list[int]:
-        found: list[int] = self.driver.execute_script(LISTED)
-        return found
+    def ids(self) -> list[int]:
+        ids: list[int] = self.driver.execute_script(IDS)
+        return ids
 
     def call(self, script: str, path: str, extra: object = None) -> Any:
         return self.driver.execute_async_script(script, path, extra)
@@ -104,9 +104,10 @@ class Visit:
     def save_elsewhere(self) -> int:
         return save(self.origin.url, "saved by another user")
 
-    def wait(self, fact: Callable[[], bool]) -> bool:
+    def wait(self, condition: Callable[[], bool]) -> bool:
+        """Wait for a condition, and return whether it holds."""
         deadline = time.monotonic() + self.patience
-        while not fact():
+        while not condition():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -114,7 +115,7 @@ class Visit:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Count one read of the list, by what reaches the origin meanwhile."""
+        """Count one read of the list by the requests that reach the origin server."""
         before = len(self.counter.log)
         yield
         log = [e for e in self.counter.log[before:] if e[1].startswith(ITEMS)]
@@ -122,61 +123,64 @@ class Visit:
         self.tally.requests += 1
         self.tally.reused += not reads
         self.tally.not_modified += any(status == 304 for *_, status, _ in reads)
-        self.tally.storable += not all(is_no_store(sent) for *_, sent in log)
+        self.tally.storable += not all(is_no_store(fields) for *_, fields in log)
 
-    def expect_listed(self, saved: int) -> None:
-        self.tally.stale += not self.wait(lambda: saved in self.listed())
+    def expect(self, id: int) -> None:
+        """Count the list as stale unless an item appears in it."""
+        self.tally.stale += not self.wait(lambda: id in self.ids())
 
 
 def save_in_page(visit: Visit) -> None:
-    before = max(visit.listed())
+    newest = max(visit.ids())
     visit.driver.find_element(By.NAME, "name").send_keys("Quarterly report")
     with visit.reading():
         visit.driver.find_element(By.CSS_SELECTOR, "#save-form button").click()
-        visit.tally.stale += not visit.wait(lambda: max(visit.listed()) > before)
+        visit.tally.stale += not visit.wait(lambda: max(visit.ids()) > newest)
 
 
 def reload(visit: Visit) -> None:
-    saved = visit.save_elsewhere()
+    id = visit.save_elsewhere()
     with visit.reading():
         visit.driver.refresh()
-        visit.expect_listed(saved)
+        visit.expect(id)
 
 
-def by_script(script: str) -> Callable[[Visit], None]:
+def read_by(script: str) -> Callable[[Visit], None]:
     def read(visit: Visit) -> None:
-        saved = visit.save_elsewhere()
+        id = visit.save_elsewhere()
         with visit.reading():
-            visit.tally.stale += saved not in visit.call(script, ITEMS, {})
+            visit.tally.stale += id not in visit.call(script, ITEMS, {})
 
     return read
 
 
-def back(visit: Visit) -> None:
-    visit.driver.execute_script("window.proofKept = true")
+def go_back(visit: Visit) -> None:
+    visit.driver.execute_script("window.proofRestored = true")
     visit.driver.get(f"{visit.url}/healthz")
-    saved = visit.save_elsewhere()
+    id = visit.save_elsewhere()
     with visit.reading():
         visit.driver.back()
-        visit.kept += bool(visit.driver.execute_script("return window.proofKept"))
-        visit.expect_listed(saved)
+        visit.restorations += bool(
+            visit.driver.execute_script("return window.proofRestored")
+        )
+        visit.expect(id)
 
 
-def shown_again(visit: Visit) -> None:
-    saved = visit.save_elsewhere()
+def dispatch_pageshow(visit: Visit) -> None:
+    id = visit.save_elsewhere()
     with visit.reading():
-        visit.driver.execute_script(SHOWN_AGAIN)
-        visit.expect_listed(saved)
+        visit.driver.execute_script(PAGESHOW)
+        visit.expect(id)
 
 
-# with the share of the rounds that each is worth: loading a page takes its time
+# name, step, and the divisor of its rounds: loading a page takes long
 STORY: list[tuple[str, Callable[[Visit], None], int]] = [
     ("save in the page", save_in_page, 5),
     ("reload", reload, 5),
-    ("fetch", by_script(FETCH), 1),
-    ("XMLHttpRequest", by_script(XHR), 1),
-    ("Back, control: bfcache", back, 5),
-    ("pageshow, persisted", shown_again, 5),
+    ("fetch", read_by(FETCH), 1),
+    ("XMLHttpRequest", read_by(XHR), 1),
+    ("Back, control: bfcache", go_back, 5),
+    ("pageshow, persisted", dispatch_pageshow, 5),
 ]
 
 
@@ -202,30 +206,30 @@ def browser(profile: Path, *flags: str) -> Iterator[Chrome]:
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Tell the story in a browser, with the page as it was before beside it."""
+    """Run the steps of the story in a browser, and with the control's page."""
     service.migrate()
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     threads = ("--workers", "1", "--threads", "8")
     with contextlib.ExitStack() as stack:
         guarded = Origin(service, "guarded", "--workers", "2")
         dated = Origin(service, "plain", *threads, "--env", "CONTROL=dated")
-        asked = Origin(service, "plain", *threads, "--env", "CONTROL=no-cache")
-        for origin in (guarded, dated, asked):
+        no_cache = Origin(service, "plain", *threads, "--env", "CONTROL=no-cache")
+        for origin in (guarded, dated, no_cache):
             stack.enter_context(origin.serving())
             save(origin.url, "Saved before the page was opened")
         with visiting(guarded, scratch) as visit, visiting(dated, scratch) as control:
-            yield from tell_story(visit, control, rounds)
-            yield preloaded(visit)
+            yield from compare_steps(visit, control, rounds)
+            yield preload(visit)
         with visiting(guarded, scratch) as visit:
-            yield second_visit(visit, rounds // 5)
-            yield changed_asset(visit, service)
+            yield visit_again(visit, rounds // 5)
+            yield change_asset(visit, service)
         flag = "--disable-features=BackForwardCache"
         with (
             visiting(guarded, scratch, flag) as visit,
-            visiting(asked, scratch, flag) as control,
+            visiting(no_cache, scratch, flag) as control,
         ):
-            row = compare("Back, control: no-cache", back, visit, control, rounds // 5)
-            yield row
+            name = "Back, control: no-cache"
+            yield compare(name, go_back, visit, control, rounds // 5)
         yield from heal(dated, guarded, scratch)
 
 
@@ -236,11 +240,11 @@ def visiting(origin: Origin, scratch: Path, *flags: str) -> Iterator[Visit]:
         yield Visit(driver, counter, origin)
 
 
-def tell_story(visit: Visit, control: Visit, rounds: int) -> Iterator[Row]:
+def compare_steps(visit: Visit, control: Visit, rounds: int) -> Iterator[Row]:
     for name, step, share in STORY:
         row = compare(name, step, visit, control, rounds // share)
-        if step is back and not control.kept:
-            row.fail("the control did not come from the back/forward cache.")
+        if step is go_back and not control.restorations:
+            row.fail("the control's page did not come from the back/forward cache.")
         yield row
         if name == "save in the page":
             visit.driver.save_screenshot(str(ARTEFACTS / "saved-items.png"))
@@ -258,73 +262,76 @@ def compare(
             step(each)
     row = Row("chromium", name, visit.tally, control.tally, checks=2)
     if visit.tally.leaked or visit.tally.not_modified or visit.tally.storable:
-        row.fail("the page showed an old list, or could have.")
+        row.fail("the page had an old list, or a response is storable.")
     if not control.tally.stale:
-        row.fail("the control is not stale, so the scenario shows nothing.")
+        row.fail("the control is not stale, so the scenario proves nothing.")
     return row
 
 
-def preloaded(visit: Visit) -> Row:
-    """Show what docs/caching.md warns of: a preloaded response is used once more."""
+def preload(visit: Visit) -> Row:
+    """Show the hazard of docs/caching.md: the page reuses a preloaded response once."""
     path = f"{ITEMS}?limit=7"
     visit.open()
     visit.call(PRELOAD, path)
     visit.tally = Tally()
-    saved = visit.save_elsewhere()
+    id = visit.save_elsewhere()
     with visit.reading():
-        visit.tally.stale += saved not in visit.call(FETCH, path, {})
+        visit.tally.stale += id not in visit.call(FETCH, path, {})
     row = Row("chromium", "hazard: preload as=fetch", control=visit.tally)
     if not visit.tally.leaked:
-        row.fail("preload no longer defeats no-store: mend docs/caching.md.")
+        row.fail("preload obeys no-store now: correct docs/caching.md.")
     return row
 
 
-def second_visit(visit: Visit, rounds: int) -> Row:
-    """Show that the page's assets cost no request but on the first visit."""
-    used, asked = Tally(), Tally()
-    row = Row("chromium", "must hit: assets, by digest", used, asked, checks=2)
-    if len(assets(visit)) < 2:
-        row.fail("the first visit asked for no assets, so this shows nothing.")
-    # the control: the same file by an address without its digest
-    for tally, plain in ((used, False), (asked, True)):
+def visit_again(visit: Visit, rounds: int) -> Row:
+    """Show that only the first visit requests the page's assets."""
+    service, control = Tally(), Tally()
+    row = Row("chromium", "must hit: assets, by digest", service, control, checks=2)
+    if len(load_assets(visit)) < 2:
+        row.fail("the first visit requested no assets, so this proves nothing.")
+    # the control is the same file by a URL without its digest
+    for tally, plain in ((service, False), (control, True)):
         for _ in range(max(rounds, 1) + plain):
-            again = assets(visit, plain)
+            log = load_assets(visit, plain)
             tally.requests += 1
-            tally.reused += not again
-            tally.not_modified += any(status == 304 for *_, status, _ in again)
-    if used.reused != used.requests:
-        row.fail("a later visit asked for an asset again.")
-    if asked.reused:
-        row.fail("the control did not ask for its file, so this shows nothing.")
+            tally.reused += not log
+            tally.not_modified += any(status == 304 for *_, status, _ in log)
+    if service.reused != service.requests:
+        row.fail("a later visit requested an asset again.")
+    if control.reused:
+        row.fail("the control did not request its file, so this proves nothing.")
     return row
 
 
-def changed_asset(visit: Visit, service: Service) -> Row:
-    """Replace the style sheet under a browser that keeps it for a year."""
+def change_asset(visit: Visit, service: Service) -> Row:
+    """Replace the style sheet while a browser has a copy fresh for a year."""
     row = Row("chromium", "asset changed: seen at once")
-    row.guarded = visit.tally = Tally()
+    row.service = visit.tally = Tally()
     (style,) = service.folder.glob("*/static/style.css")
     intact = style.read_bytes()
     for content in (intact + b":root { --proof: changed }", intact):
         new = style.with_name("new.css")
         new.write_bytes(content)
         new.replace(style)
-        asked = [path for _, path, status, _ in assets(visit) if status == 200]
+        paths = [path for _, path, status, _ in load_assets(visit) if status == 200]
         visit.tally.requests += 1
-        shown = visit.driver.execute_script(CUSTOM_PROPERTY) == "changed"
-        visit.tally.stale += shown != (content != intact)
-        # as it was before it is fresh still
-        if len(asked) != (content != intact):
-            row.fail(f"the browser asked for {asked}.")
+        value = visit.driver.execute_script(CUSTOM_PROPERTY)
+        changed = content != intact
+        visit.tally.stale += (value == "changed") != changed
+        # the copy of the first version is still fresh
+        if len(paths) != changed:
+            row.fail(f"the browser requested {paths}.")
     if visit.tally.stale:
         row.fail("the page has an old style.")
     return row
 
 
-def assets(visit: Visit, plain: bool = False) -> list[tuple[str, str, int, Headers]]:
-    """Open the page and return what it asked the origin for of its assets.
+def load_assets(
+    visit: Visit, plain: bool = False
+) -> list[tuple[str, str, int, Headers]]:
+    """Open the page and return the log of the requests for its assets.
 
-    :param plain: whether it links its style sheet without the digest as well.
+    :param plain: whether the page links its style sheet without the digest too.
     """
     before = len(visit.counter.log)
     visit.open()
@@ -335,36 +342,36 @@ def assets(visit: Visit, plain: bool = False) -> list[tuple[str, str, int, Heade
 
 
 def heal(before: Origin, after: Origin, scratch: Path) -> Iterator[Row]:
-    """Deploy the service in place of the control, under a copy that is still fresh."""
+    """Replace the control by the service while a browser has a fresh copy."""
     with visiting(before, scratch) as visit:
         visit.open()
         for number in (1, 2):
             visit.call(FETCH, f"{ITEMS}?limit={number}", {})
         visit.counter.origin = after.url
         visit.origin = after
-        yield healed(visit, "reload", f"{ITEMS}?limit=1")
-        yield healed(visit, "POST", f"{ITEMS}?limit=2")
+        yield evict(visit, "reload", f"{ITEMS}?limit=1")
+        yield evict(visit, "POST", f"{ITEMS}?limit=2")
 
 
-def healed(visit: Visit, remedy: str, path: str) -> Row:
-    """Evict an old copy as docs/caching.md says, and read again."""
+def evict(visit: Visit, remedy: str, path: str) -> Row:
+    """Evict an old copy by a remedy of docs/caching.md, and read again."""
     row = Row("chromium", f"old copy, healed by {remedy}", checks=2)
     row.control = visit.tally = Tally()
     read(visit, path, visit.save_elsewhere())
     if not row.control.leaked:
         row.fail("there was no old copy to heal.")
-    row.guarded = visit.tally = Tally()
+    row.service = visit.tally = Tally()
     if remedy == "POST":
-        saved = visit.call(POST, path, "saved in the page")
+        id = visit.call(POST, path, "saved in the page")
     else:
-        saved = visit.save_elsewhere()
-        read(visit, path, saved, {"cache": "reload"})
-    read(visit, path, saved)
-    if row.guarded.leaked or row.guarded.not_modified or row.guarded.storable:
-        row.fail("the old copy is still used.")
+        id = visit.save_elsewhere()
+        read(visit, path, id, {"cache": "reload"})
+    read(visit, path, id)
+    if row.service.leaked or row.service.not_modified or row.service.storable:
+        row.fail("the browser still reuses the old copy.")
     return row
 
 
-def read(visit: Visit, path: str, saved: int, options: object = None) -> None:
+def read(visit: Visit, path: str, id: int, options: object = None) -> None:
     with visit.reading():
-        visit.tally.stale += saved not in visit.call(FETCH, path, options or {})
+        visit.tally.stale += id not in visit.call(FETCH, path, options or {})

@@ -20,7 +20,7 @@ from .scenarios import SCENARIOS
 from .service import Origin
 from .service import Service
 
-# aggressive, and within what RFC 9111 lets a cache do
+# it stores and reuses as much as RFC 9111 allows
 CACHING = """\
 {include}
     access_log off;
@@ -35,7 +35,7 @@ CACHING = """\
             proxy_cache proof;
             proxy_cache_valid any 1h;
             proxy_cache_lock on;
-            # readers that wait for a response which nobody may share look again this often
+            # limits the wait of parallel readers for a response that they may not share
             proxy_cache_lock_timeout 50ms;
             proxy_cache_revalidate on;
             proxy_cache_use_stale error timeout updating http_500 http_502 http_503;
@@ -67,7 +67,7 @@ def caching_nginx(
 
 @contextlib.contextmanager
 def varnish(folder: Path, counter: int) -> Iterator[str]:
-    """Run a Varnish with its builtin VCL and a long default life, yield its URL."""
+    """Run a Varnish with its builtin VCL and a TTL of an hour, and yield its URL."""
     port = free_port()
     command = [program("varnishd"), "-F", "-j", "none", "-n", str(folder / "varnish")]
     command += ["-a", f"{HOST}:{port}", "-b", f"{HOST}:{counter}", "-T", "none"]
@@ -83,7 +83,7 @@ CACHES: dict[str, Cache] = {"nginx": caching_nginx, "varnish": varnish}
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Run every scenario with every cache, the controls beside it."""
+    """Run each scenario with each cache, and with the controls."""
     service.migrate()
     threads = ("--workers", "1", "--threads", "32")
     with contextlib.ExitStack() as stack:
@@ -93,16 +93,16 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
         for origin in (guarded, plain, article):
             stack.enter_context(origin.serving())
         for name in CACHES:
-            first, *controls = (
-                stack.enter_context(before(name, origin, scratch))
+            bench, *controls = (
+                stack.enter_context(caching(name, origin, scratch))
                 for origin in (guarded, plain, article)
             )
-            yield from with_cache(name, first, *controls, rounds=rounds)
+            yield from run_scenarios(name, bench, *controls, rounds=rounds)
 
 
 @contextlib.contextmanager
-def before(name: str, origin: Origin, scratch: Path) -> Iterator[Bench]:
-    """Put a cache before an origin, the counting pass-through between them."""
+def caching(name: str, origin: Origin, scratch: Path) -> Iterator[Bench]:
+    """Put a cache and a counting pass-through before an origin server."""
     folder = scratch / f"{name}-{origin.port}"
     folder.mkdir()
     with Counter(origin.url).serving() as counter:
@@ -110,65 +110,65 @@ def before(name: str, origin: Origin, scratch: Path) -> Iterator[Bench]:
             yield Bench(front, counter, origin)
 
 
-def with_cache(
+def run_scenarios(
     name: str, guarded: Bench, plain: Bench, article: Bench, *, rounds: int
 ) -> Iterator[Row]:
     for scenario in SCENARIOS:
         row = Row(name, scenario.name)
-        row.guarded = tally(scenario, guarded, rounds)
-        row.control = tally(scenario, plain, rounds)
+        row.service = count(scenario, guarded, rounds)
+        row.control = count(scenario, plain, rounds)
         judge(row, scenario, "plain Flask")
         yield row
     for scenario in ARTICLE:
-        row = Row(name, scenario.name, control=tally(scenario, article, rounds))
+        row = Row(name, scenario.name, control=count(scenario, article, rounds))
         judge(row, scenario, "the decorator")
         yield row
-    yield cacheable_example(name, guarded, rounds)
-    yield static_file(name, guarded, rounds)
+    yield reuse_cacheable(name, guarded, rounds)
+    yield revalidate_static(name, guarded, rounds)
 
 
-def tally(scenario: Scenario, bench: Bench, rounds: int) -> Tally:
+def count(scenario: Scenario, bench: Bench, rounds: int) -> Tally:
     bench.tally = Tally()
     scenario.run(bench, rounds)
     return bench.tally
 
 
 def judge(row: Row, scenario: Scenario, control: str) -> None:
-    """Fail a row where the service leaks, or where its control does not."""
-    found = row.guarded
-    if found is not None:
+    """Fail a row if the service leaks, or if its control does not."""
+    tally = row.service
+    if tally is not None:
         row.checks = 2
-        if not found.requests:
-            row.fail("nothing was requested.")
-        if found.leaked or found.not_modified or found.storable:
+        if not tally.requests:
+            row.fail("no request was sent.")
+        if tally.leaked or tally.not_modified or tally.storable:
             row.fail("a cache reused a response, or could have.")
     if row.control is not None:
         if row.control.leaked != (row.client in scenario.leaks):
             leaks = "leaks" if row.control.leaked else "does not leak"
-            row.fail(f"{control} {leaks}, so the scenario shows nothing.")
+            row.fail(f"{control} {leaks}, so the scenario proves nothing.")
 
 
-def cacheable_example(name: str, bench: Bench, rounds: int) -> Row:
-    """What is declared cacheable must come from the cache, after the first time."""
+def reuse_cacheable(name: str, bench: Bench, rounds: int) -> Row:
+    """Check that a cache reuses the response of a cacheable view."""
     bench.tally = Tally()
     row = Row(name, "must hit: cacheable view", bench.tally)
     for _ in range(rounds):
-        bench.expect("colours" in bench.ask("/colours.json").json())
+        bench.expect("colours" in bench.request("/colours.json").json())
     if bench.tally.reused != rounds - 1 or bench.tally.stale:
-        row.fail("a cacheable response was not served by the cache.")
+        row.fail("the cache did not reuse a cacheable response.")
     return row
 
 
-def static_file(name: str, bench: Bench, rounds: int) -> Row:
-    """A client's copy of a static file is asked about each time, and stays valid."""
+def revalidate_static(name: str, bench: Bench, rounds: int) -> Row:
+    """Check that a cache passes on each conditional request for a static file."""
     bench.tally = Tally()
-    row = Row(name, "asked each time: static file", bench.tally)
-    etag = dict(bench.send("/static/style.css").sent or ()).get("ETag", "")
-    # where it caches, nginx asks for the whole file whatever the client holds
+    row = Row(name, "revalidated: static file", bench.tally)
+    etag = dict(bench.send("/static/style.css").origin_fields or ()).get("ETag", "")
+    # with proxy_cache nginx requests the whole file, whatever copy the client has
     status = 200 if name == "nginx" else 304
     for _ in range(rounds):
-        response = bench.ask("/static/style.css", If_None_Match=etag)
+        response = bench.request("/static/style.css", If_None_Match=etag)
         bench.expect(response.status == status)
     if bench.tally.leaked:
-        row.fail("a static file was not asked about, or sent again.")
+        row.fail("a static file was reused, or another status came than expected.")
     return row

@@ -1,4 +1,4 @@
-"""Clients that ask twice, and what was acknowledged to them."""
+"""Clients that send a failed request again, and a ledger of their writes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .scenarios import JSON
 
 WRITERS = 4
 READERS = 4
-# how many of the last writes a reader looks for
+# the number of last writes that a reader checks
 RECENT = 50
 
 
-class Refused(Exception):
-    """The second attempt failed as well."""
+class RequestFailure(Exception):
+    """A request failed on its second attempt as well."""
 
 
 class Ledger:
-    """What was acknowledged, by id: the item's name, or None once deleted."""
+    """The acknowledged writes: by id the item's name, or None after its deletion."""
 
     def __init__(self) -> None:
         self._entries: dict[int, str | None] = {}
@@ -44,7 +44,7 @@ class Ledger:
             self._entries[id] = name
 
     def withdraw(self, id: int) -> None:
-        """Forget an item that is about to change: either state is right meanwhile."""
+        """Remove an item before a change, during which either state is right."""
         with self._lock:
             del self._entries[id]
 
@@ -52,38 +52,38 @@ class Ledger:
         with self._lock:
             return dict(itertools.islice(reversed(self._entries.items()), number))
 
-    def contradicted(
-        self, known: Mapping[int, str | None], shown: Mapping[int, str]
+    def contradicts(
+        self, entries: Mapping[int, str | None], items: Mapping[int, str]
     ) -> bool:
-        """Return whether a response lacks, garbles or revives what was known.
+        """Return whether a response contradicts acknowledged writes.
 
-        :param known: what had been acknowledged when the request was sent.
-        :param shown: the newest items, by the response.
+        :param entries: entries of this ledger from before the request.
+        :param items: names of the newest items by id, as the response has them.
         """
-        oldest = min(shown, default=0)
+        oldest = min(items, default=0)
         with self._lock:
             return any(
                 id >= oldest
-                and shown.get(id) != name
-                # nor withdrawn while the request was under way
+                and items.get(id) != name
+                # no client changed the item during the request
                 and self._entries.get(id, ...) == name
-                for id, name in known.items()
+                for id, name in entries.items()
             )
 
 
 class Load:
-    """Writers and readers, and what came back.
+    """Writers and readers, and the counts of their responses.
 
-    :param front: the URL that they ask.
-    :param host: the host name that they ask for.
+    :param front: URL of the edge.
+    :param host: host name that the requests have.
     """
 
     def __init__(self, front: str, host: str) -> None:
         self.front = front
         self.headers = {"Host": host, **JSON}
         self.ledger = Ledger()
-        # second attempts, by method
-        self.repeated: collections.Counter[str] = collections.Counter()
+        # second attempts by method
+        self.repeats: collections.Counter[str] = collections.Counter()
         self.over = threading.Event()
         self._tally = Tally()
         self._lock = threading.Lock()
@@ -91,7 +91,7 @@ class Load:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Let the clients ask until the block ends."""
+        """Run the clients until the block ends."""
         roles = [Client.write] * WRITERS + [Client.read] * READERS
         with ThreadPoolExecutor(len(roles)) as threads:
             self._futures = [
@@ -103,17 +103,17 @@ class Load:
             finally:
                 self.over.set()
 
-    def turn(self) -> Tally:
-        """Return what was counted since the last turn."""
+    def take_tally(self) -> Tally:
+        """Return the counts since the last call."""
         with self._lock:
             tally, self._tally = self._tally, Tally()
         return tally
 
-    def refusals(self) -> list[str]:
-        """Return what ended a client, once all have ended."""
+    def failures(self) -> list[str]:
+        """Return the failures that ended clients, after all clients have ended."""
         errors = [future.exception() for future in self._futures]
         for error in errors:
-            if error is not None and not isinstance(error, Refused):
+            if error is not None and not isinstance(error, RequestFailure):
                 raise error
         return [str(error) for error in errors if error is not None]
 
@@ -123,8 +123,10 @@ class Load:
             self._tally.not_modified += response.status == 304
             self._tally.storable += not is_no_store(response.headers.iteritems())
 
-    def check(self, known: Mapping[int, str | None], shown: Mapping[int, str]) -> None:
-        stale = self.ledger.contradicted(known, shown)
+    def check(
+        self, entries: Mapping[int, str | None], items: Mapping[int, str]
+    ) -> None:
+        stale = self.ledger.contradicts(entries, items)
         with self._lock:
             self._tally.stale += stale
 
@@ -139,72 +141,71 @@ class Client:
         self.pool = urllib3.PoolManager(retries=False, timeout=PATIENCE)
 
     def write(self) -> None:
-        """Save, rename, delete every other item that is not the newest, and look."""
-        before = 0
+        """Save and rename items, delete every other one, and check each write."""
+        previous = 0
         for number in itertools.count():
             if self.load.over.is_set():
                 return
             name = f"{self.name}, item {number}"
-            saved = self.ask("POST", ITEMS, 201, name=name)["id"]
-            self.ledger.note(saved, name)
+            id = self.request("POST", ITEMS, 201, name=name)["id"]
+            self.ledger.note(id, name)
             self.read_list()
-            self.change("PUT", saved, f"{name}, renamed")
+            self.change("PUT", id, f"{name}, renamed")
             if number % 2:
-                self.change("DELETE", before)
-            before = saved
+                self.change("DELETE", previous)
+            previous = id
 
     def change(self, method: str, id: int, name: str | None = None) -> None:
         self.ledger.withdraw(id)
-        # nginx itself may have asked two instances, the second of which found none
-        expected = (200,) if name else (204, 404)
-        self.ask(method, f"{ITEMS}/{id}", *expected, name=name)
+        # nginx may try a second instance after the first has deleted the item
+        statuses = (200,) if name else (204, 404)
+        self.request(method, f"{ITEMS}/{id}", *statuses, name=name)
         self.ledger.note(id, name)
         self.read_item(id, name)
 
     def read(self) -> None:
-        """Look at the list, and at one of the last items."""
+        """Check the list, and one of the last items."""
         while not self.load.over.is_set():
             self.read_list()
-            if known := self.ledger.latest(RECENT):
-                self.read_item(*random.choice([*known.items()]))
+            if entries := self.ledger.latest(RECENT):
+                self.read_item(*random.choice([*entries.items()]))
 
     def read_list(self) -> None:
-        known = self.ledger.latest(RECENT)
-        page = self.ask("GET", f"{ITEMS}?limit=100", 200)
-        self.load.check(known, {item["id"]: item["name"] for item in page["items"]})
+        entries = self.ledger.latest(RECENT)
+        page = self.request("GET", f"{ITEMS}?limit=100", 200)
+        self.load.check(entries, {item["id"]: item["name"] for item in page["items"]})
 
     def read_item(self, id: int, name: str | None) -> None:
-        item = self.ask("GET", f"{ITEMS}/{id}", 200, 404)
-        shown = {id: item["name"]} if "name" in item else {}
-        self.load.check({id: name}, shown)
+        item = self.request("GET", f"{ITEMS}/{id}", 200, 404)
+        items = {id: item["name"]} if "name" in item else {}
+        self.load.check({id: name}, items)
 
-    def ask(
+    def request(
         self, method: str, path: str, *expected: int, name: str | None = None
     ) -> Any:
-        """Ask, and once more where no response came, or a 5xx.
+        """Send a request, and once more after no response or a 5xx.
 
-        A POST that was not acknowledged may have been done nevertheless: repeated,
-        it saves the item twice, but loses nothing.
+        A second POST may save the item twice, but loses nothing.
         """
         body = json.dumps({"name": name}) if name else None
-        found = self.attempt(method, path, body)
-        if isinstance(found, Exception) or found.status >= 500:
-            self.load.repeated[method] += 1
-            found = self.attempt(method, path, body)
-        if isinstance(found, Exception):
-            raise Refused(f"{method} {path} got no response: {found}")
-        if found.status not in expected:
-            raise Refused(f"{method} {path} got {found.status}")
-        return json.loads(found.data or b"{}")
+        response = self.attempt(method, path, body)
+        if isinstance(response, Exception) or response.status >= 500:
+            self.load.repeats[method] += 1
+            response = self.attempt(method, path, body)
+        if isinstance(response, Exception):
+            raise RequestFailure(f"{method} {path} got no response: {response}")
+        if response.status not in expected:
+            raise RequestFailure(f"{method} {path} got {response.status}")
+        return json.loads(response.data or b"{}")
 
     def attempt(
         self, method: str, path: str, body: str | None
     ) -> urllib3.BaseHTTPResponse | Exception:
         try:
-            found = self.pool.request(
+            response = self.pool.request(
                 method, self.load.front + path, body=body, headers=self.load.headers
             )
         except urllib3.exceptions.HTTPError as error:
             return error
-        self.load.count(found)
-        return found
+        self.load.count(response)
+        return response

@@ -1,4 +1,4 @@
-"""What deploy/compose.yaml starts, without containers."""
+"""The processes of deploy/compose.yaml, without containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .service import run
 from .service import Service
 
 NAME = "www.example.com"
-# compose's service, which its nginx resolves to as many addresses as there are replicas
+# compose's nginx resolves this name to the addresses of all replicas
 REPLICAS = re.compile(r"server web:8000(.*;)")
 LISTEN = re.compile(r"listen \d+( default_server)?;")
 VARIABLE = f"$http_{MARK.lower().replace('-', '_')}"
@@ -44,7 +44,7 @@ log_format hops '{mark} $upstream_addr';
 class Instance:
     """One replica: gunicorn as the container starts it, on a port of its own.
 
-    :param environment: what it is configured by.
+    :param environment: variables that configure it.
     """
 
     def __init__(self, service: Service, environment: dict[str, str]) -> None:
@@ -55,13 +55,13 @@ class Instance:
             "PORT": str(self.port),
             "METRICS_PORT": str(free_port()),
         }
-        # from its start to its first response
+        # from each start to the first response
         self.seconds: list[float] = []
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        begun = time.monotonic()
+        start = time.monotonic()
         log = self.service.scratch / f"instance-{self.port}.log"
         server = running(
             [self.service.python, "-m", "gunicorn"],
@@ -72,7 +72,7 @@ class Instance:
         )
         self._process = self._stack.enter_context(server)
         self._wait_until_ready()
-        self.seconds.append(time.monotonic() - begun)
+        self.seconds.append(time.monotonic() - start)
 
     def _wait_until_ready(self) -> None:
         url = f"http://{HOST}:{self.port}/readyz"
@@ -87,7 +87,7 @@ class Instance:
         raise ProofError(f"The instance on port {self.port} is not ready.")
 
     def signal(self, number: signal.Signals) -> None:
-        """Ask the first process to end, as a container's runtime does, or kill all."""
+        """Signal the first process, as a container's runtime does, or kill all."""
         assert self._process is not None
         if number is signal.SIGKILL:
             os.killpg(self._process.pid, number)
@@ -95,7 +95,7 @@ class Instance:
             os.kill(self._process.pid, number)
 
     def wait(self) -> int:
-        """Wait until it has ended, and return with which status."""
+        """Wait for the end of the process, and return its exit status."""
         assert self._process is not None
         status = self._process.wait(PATIENCE)
         self.stop()
@@ -106,7 +106,7 @@ class Instance:
 
 
 class Edge:
-    """nginx with the service's own configuration, and whom it asked."""
+    """nginx with the service's own configuration, and its log of instances."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,15 +117,15 @@ class Edge:
 
     @contextlib.contextmanager
     def serving(self, service: Service, ports: Sequence[int]) -> Iterator[Edge]:
-        """Run it before instances, at their addresses in place of compose's."""
+        """Run nginx before instances, with their addresses in place of compose's."""
         self.folder.mkdir()
         deploy = service.folder / "deploy"
         source = (deploy / "nginx.conf").read_text("utf-8")
         replicas = "".join(rf"server {HOST}:{port}\1" for port in ports)
-        source, replaced = REPLICAS.subn(replicas, source)
+        source, upstreams = REPLICAS.subn(replicas, source)
         both = f"listen {HOST}:{self.port}; listen {HOST}:{self.tls_port} ssl;"
-        source, listening = LISTEN.subn(both, source)
-        if (replaced, listening) != (1, 1):
+        source, listeners = LISTEN.subn(both, source)
+        if (upstreams, listeners) != (1, 1):
             raise ProofError("deploy/nginx.conf has not one upstream and one port.")
         edge = self.folder / "edge.conf"
         edge.write_text(source, "utf-8")
@@ -146,22 +146,22 @@ class Edge:
         run(command.split(), self.folder)
 
     def hops(self) -> Iterator[tuple[str, list[int]]]:
-        """Yield each request's mark, and the ports that it was passed to in turn."""
+        """Yield the mark of each request, and the ports that nginx tried for it."""
         for line in (self.folder / "hops").read_text("ascii").splitlines():
             mark, _, addresses = line.partition(" ")
             yield mark, [int(port) for port in re.findall(r":(\d+)", addresses)]
 
-    def served(self) -> collections.Counter[int]:
-        """Return how many requests each port responded to."""
+    def count_by_port(self) -> collections.Counter[int]:
+        """Return the number of requests by the port that sent the response."""
         return collections.Counter(ports[-1] for _, ports in self.hops() if ports)
 
-    def passed_on(self) -> int:
-        """Return how many requests an instance did not response, but another did."""
+    def count_retries(self) -> int:
+        """Return the number of requests for which nginx tried a second instance."""
         return sum(len(ports) > 1 for _, ports in self.hops())
 
 
 class Stack:
-    """Instances that share a database, a key and nothing else."""
+    """Instances that share a database and a key, and nothing else."""
 
     def __init__(self, service: Service, database: Postgres) -> None:
         self.service = service
@@ -186,7 +186,7 @@ class Stack:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Stack]:
-        """Migrate once, and stop what was started when the block ends."""
+        """Migrate once, and stop all instances when the block ends."""
         self.service.migrate(**self.environment)
         try:
             yield self

@@ -25,9 +25,9 @@ from .service import ROOT
 from .service import run
 
 ARCHIVE = ROOT / "build" / "container" / "base.tar"
-# what a checkout may have, and an image must not
+# files that a checkout may have, and an image must not
 SECRETS = [".env", "deploy/.env", "instance/app.sqlite3"]
-# what an image needs, beside the package
+# files that an image needs, besides the package
 CONTENTS = {"cache-policy.txt", "deploy", "gunicorn.conf.py", "migrations", "wsgi.py"}
 LIST = """
 import os
@@ -41,7 +41,7 @@ Result = tuple[str, str, bool]
 class Mistake:
     """An edit of the service that a check has to notice.
 
-    :param check: the first check that fails.
+    :param check: name of the first check that fails.
     """
 
     file: str
@@ -96,7 +96,7 @@ class Trial:
         return next(self.service.glob("*/nocache")).parent
 
     def results(self) -> Iterator[Result]:
-        """Check one thing after the other, up to the first that fails."""
+        """Run the checks in order, up to the first that fails."""
         try:
             for name, check in CHECKS.items():
                 try:
@@ -125,11 +125,11 @@ def build(trial: Trial) -> str:
 
 
 def contents(trial: Trial) -> str:
-    told = trial.container.once("python", "-c", LIST).split()
-    found = {name for name in told if name != "__pycache__"}
-    if found != (expected := CONTENTS | {trial.package.name, "healthcheck.py"}):
-        raise Broken(f"/app differs by {sorted(found ^ expected)}.")
-    return "the package and what it takes, nothing else of the checkout"
+    output = trial.container.once("python", "-c", LIST).split()
+    names = {name for name in output if name != "__pycache__"}
+    if names != (expected := CONTENTS | {trial.package.name, "healthcheck.py"}):
+        raise Broken(f"/app differs by {sorted(names ^ expected)}.")
+    return "the package and the files it needs, nothing else of the checkout"
 
 
 def user(trial: Trial) -> str:
@@ -145,42 +145,42 @@ def migrate(trial: Trial) -> str:
 
 
 def start(trial: Trial) -> str:
-    begun = trial.container.start()
-    response = trial.container.ask("/healthz")
-    return f"{response.at - begun:.2f} s from podman run to the first response"
+    start = trial.container.start()
+    response = trial.container.request("/healthz")
+    return f"{response.at - start:.2f} s from podman run to the first response"
 
 
 def responses(trial: Trial) -> str:
-    saved = trial.container.ask(trial.items, "POST", '{"name": "first"}')
-    listed = trial.container.ask(trial.items)
-    for response, status in ((saved, 201), (listed, 200)):
+    creation = trial.container.request(trial.items, "POST", '{"name": "first"}')
+    listing = trial.container.request(trial.items)
+    for response, status in ((creation, 201), (listing, 200)):
         if response.status != status or not is_no_store(response.headers):
             raise Broken(f"{response}.")
-    names = [item["name"] for item in json.loads(listed.body)["items"]]
+    names = [item["name"] for item in json.loads(listing.body)["items"]]
     if names != ["first"]:
         raise Broken(f"it lists {names}.")
-    return f"GET {trial.items} says what POST saved, with the three headers"
+    return f"GET {trial.items} has the item of POST, with the three header fields"
 
 
 def health(trial: Trial) -> str:
-    # CMD in front says that no shell is asked for
+    # the first word is CMD, which runs the command without a shell
     _, *command = trial.engine.inspect(trial.image)["Healthcheck"]["Test"]
     trial.container.execute(*command)
     return f"{' '.join(command)}: 0"
 
 
 def metrics(trial: Trial) -> str:
-    response = trial.container.ask("/metrics", port=8001)
+    response = trial.container.request("/metrics", port=8001)
     if response.status != 200 or not is_no_store(response.headers):
         raise Broken(f"{response}.")
-    if (public := trial.container.ask("/metrics").status) != 404:
-        raise Broken(f"port 8000 responses {public}.")
+    if (public := trial.container.request("/metrics").status) != 404:
+        raise Broken(f"port 8000 responds with {public}.")
     return "on port 8001 only"
 
 
 def audit(trial: Trial) -> str:
-    if found := trial.container.execute("flask", "nocache", "audit"):
-        raise Broken(found)
+    if findings := trial.container.execute("flask", "nocache", "audit"):
+        raise Broken(findings)
     return "flask nocache audit: silent"
 
 
@@ -189,21 +189,22 @@ def terminate(trial: Trial) -> str:
         assert client.stdin and client.stdout
         client.stdout.readline()
         trial.engine("kill", "--signal=TERM", trial.container.name)
-        # so that a server that would drop the request has dropped it
+        # time for a server that drops its requests to do so
         time.sleep(1)
         client.stdin.write("\n")
         client.stdin.flush()
         status = client.stdout.readline().strip()
-    response_time = time.monotonic()
+    start = time.monotonic()
     if status != "201":
         raise Broken("the request in flight was lost.")
     if code := trial.container.wait():
         raise Broken(f"it ended with {code}.")
-    return f"the request in flight got {status}, {time.monotonic() - response_time:.2f} s later exit 0"
+    seconds = time.monotonic() - start
+    return f"the request in flight got {status}, {seconds:.2f} s later exit 0"
 
 
 def again(trial: Trial) -> str:
-    """Build from a checkout that another user made at another time."""
+    """Build from a checkout of another user at another time."""
     for path in trial.service.rglob("*"):
         if ".git" not in path.parts:
             os.utime(path)
@@ -235,14 +236,14 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
 
 
 def main() -> int:
-    """Build, run and break the image: 0 kept, 1 broken, 2 nothing is known."""
+    """Build, run and break the image: 0 passed, 1 failed, 2 no result."""
     arguments = parse()
     programs = ["podman", "runc", *([] if arguments.base else ["debootstrap"])]
     if missing := [name for name in programs if find_program(name) is None]:
         print(f"error: the container needs {', '.join(missing)}.", file=sys.stderr)
         print(f"hint: apt-get install {' '.join(missing)}", file=sys.stderr)
         return 2
-    # unwinds like Ctrl-C, so that nothing is left running
+    # SIGTERM unwinds like Ctrl-C, so that each process is stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="container-") as folder:
         engine = Engine(Path(folder))
@@ -274,20 +275,22 @@ def prove(
         engine("pull", arguments.base)
     base = arguments.base or debian(engine, ARCHIVE, scratch)
     service = bake(scratch / "bake", arguments.answers)
-    kept = True
-    for name, fact, kept in Trial(engine, service, base, "service").results():
-        yield name, fact, kept
-    if not kept:
+    passed = True
+    for name, detail, passed in Trial(engine, service, base, "service").results():
+        yield name, detail, passed
+    if not passed:
         return
     for number, (name, mistake) in enumerate(MISTAKES.items()):
-        check, fact = notice(Trial(engine, service, base, f"mistake{number}"), mistake)
-        as_told = check == mistake.check
-        told = f"noticed by {check}" if as_told else f"{check}: {fact}"
-        yield f"not: {name}", told, as_told
+        check, detail = notice(
+            Trial(engine, service, base, f"mistake{number}"), mistake
+        )
+        passed = check == mistake.check
+        detail = f"noticed by {check}" if passed else f"{check}: {detail}"
+        yield f"not: {name}", detail, passed
 
 
 def bake(folder: Path, answers: list[str]) -> Path:
-    """Bake a service, with what must stay out of its image beside it."""
+    """Bake a service, with files that must stay out of its image."""
     command = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
     # Cookiecutter leaves files behind
     env = environment(TMPDIR=str(folder.parent))
@@ -301,26 +304,26 @@ def bake(folder: Path, answers: list[str]) -> Path:
 
 
 def notice(trial: Trial, mistake: Mistake) -> tuple[str, str]:
-    """Make a mistake, and return which check fails and what it says."""
+    """Make a mistake, and return the check that fails and its message."""
     path = trial.service / mistake.file
     source = path.read_text("utf-8")
     if source.count(mistake.old) != 1:
         raise ProofError(f"{mistake.file} has no single {mistake.old!r}.")
     path.write_text(source.replace(mistake.old, mistake.new), "utf-8")
     try:
-        *_, (check, fact, kept) = trial.results()
+        *_, (check, detail, passed) = trial.results()
     finally:
         path.write_text(source, "utf-8")
-    return ("no check", "it passes.") if kept else (check, fact)
+    return ("no check", "it passes.") if passed else (check, detail)
 
 
 def report(results: Iterator[Result]) -> int:
-    passed = failed = 0
-    for name, fact, kept in results:
-        print(f"{'ok' if kept else 'FAILED':6}  {name:24}  {fact}", flush=True)
-        passed, failed = passed + kept, failed + (not kept)
-    print(f"\n{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    passes = failures = 0
+    for name, detail, passed in results:
+        print(f"{'ok' if passed else 'FAILED':6}  {name:24}  {detail}", flush=True)
+        passes, failures = passes + passed, failures + (not passed)
+    print(f"\n{passes} passed, {failures} failed")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

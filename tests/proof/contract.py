@@ -21,13 +21,13 @@ DESCRIPTION = Path(__file__).with_name("openapi.json")
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
     """Let schemathesis look for responses that the description does not allow."""
     service.migrate()
-    if missing := described() ^ served(service):
-        raise ProofError(f"{DESCRIPTION.name} and the routes differ in {missing}.")
+    if difference := list_operations() ^ list_routes(service):
+        raise ProofError(f"{DESCRIPTION.name} and the routes differ in {difference}.")
     with Origin(service, "wsgi", "--workers", "2").serving() as origin:
         command = [sys.executable, "-m", "schemathesis.cli", "run"]
         command += [str(DESCRIPTION), "--url", origin.url]
         command += ["--max-examples", str(rounds), "--seed", "1", "--checks", "all"]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=scratch,
             env=environment(),
@@ -35,16 +35,16 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             capture_output=True,
             text=True,
         )
-    # "621 generated, 621 passed", or what was found
-    cases = re.search(r"(\d+) generated", done.stdout)
+    # the output is "621 generated, 621 passed", or the failures
+    cases = re.search(r"(\d+) generated", process.stdout)
     row = Row("api", "schemathesis", Tally(int(cases[1]) if cases else 0))
     row.counted = False
-    if done.returncode or cases is None:
-        row.fail(f"it found\n{done.stdout[-4000:]}{done.stderr[-1000:]}")
+    if process.returncode or cases is None:
+        row.fail(f"it reports\n{process.stdout[-4000:]}{process.stderr[-1000:]}")
     yield row
 
 
-def described() -> set[tuple[str, str]]:
+def list_operations() -> set[tuple[str, str]]:
     """Return the path and the method of each operation of the description."""
     paths = json.loads(DESCRIPTION.read_text("utf-8"))["paths"]
     return {
@@ -55,7 +55,7 @@ def described() -> set[tuple[str, str]]:
     }
 
 
-def served(service: Service) -> set[tuple[str, str]]:
+def list_routes(service: Service) -> set[tuple[str, str]]:
     """Return the path and the method of each route of the API."""
     command = [service.python, "-m", "flask", "nocache", "routes", "--format=json"]
     routes = json.loads(run(command, service.folder, service.environment()))

@@ -12,26 +12,26 @@ import urllib3
 from .processes import HOST
 
 MARK = "X-Proof-Request"
-# they speak of one connection, RFC 9110 7.6.1
+# they are about one connection, RFC 9110 7.6.1
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade"}
 
 Headers = list[tuple[str, str]]
 
 
 class Counter:
-    """A pass-through before the origin that knows which requests came by.
+    """A pass-through before the origin server that records requests.
 
-    It is the oracle: whether a cache asked is seen here, never told by a clock.
+    The record says whether a cache passed a request on; no clock decides.
 
-    :param origin: the origin's URL.
+    :param origin: the origin server's URL.
     """
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=60)
-        # what the origin sent, None if it did not response
-        self.seen: dict[str, Headers | None] = {}
-        # method, path, status and what the origin sent, in order
+        # header fields of responses by mark, None where no response came
+        self.responses: dict[str, Headers | None] = {}
+        # method, path, status and header fields of each response, in order
         self.log: list[tuple[str, str, int, Headers]] = []
         self.port = 0
 
@@ -52,9 +52,9 @@ class Counter:
     def pass_on(
         self, method: str, path: str, headers: Headers, body: bytes
     ) -> tuple[urllib3.BaseHTTPResponse, Headers]:
-        """Ask the origin, and note what it sent for the request's mark."""
+        """Pass a request on to the origin server, and record its response."""
         mark = next((v for k, v in headers if k.lower() == MARK.lower()), "")
-        self.seen[mark] = None
+        self.responses[mark] = None
         response = self.pool.request(
             method,
             self.origin + path,
@@ -63,10 +63,10 @@ class Counter:
             redirect=False,
             decode_content=False,
         )
-        sent = list(response.headers.iteritems())
-        self.seen[mark] = sent
-        self.log.append((method, path, response.status, sent))
-        return response, sent
+        fields = list(response.headers.iteritems())
+        self.responses[mark] = fields
+        self.log.append((method, path, response.status, fields))
+        return response, fields
 
 
 class Server(ThreadingHTTPServer):
@@ -78,7 +78,7 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a cache that hangs up is its own business."""
+        """Print nothing: a cache may close its connection at any time."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,15 +89,21 @@ class Handler(BaseHTTPRequestHandler):
     def forward(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
-        asked = [(k, v) for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP]
+        headers = [
+            (name, value)
+            for name, value in self.headers.items()
+            if name.lower() not in HOP_BY_HOP
+        ]
         try:
-            response, sent = self.counter.pass_on(self.command, self.path, asked, body)
+            response, fields = self.counter.pass_on(
+                self.command, self.path, headers, body
+            )
         except urllib3.exceptions.HTTPError:
-            # as the origin would: no response
+            # the client gets no response, as from the origin server itself
             self.close_connection = True
             return
         self.send_response_only(response.status, response.reason)
-        for name, value in sent:
+        for name, value in fields:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
         self.end_headers()
@@ -107,4 +113,4 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the table tells."""
+        """Print nothing: the table has the results."""

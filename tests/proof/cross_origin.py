@@ -24,7 +24,7 @@ from .scenarios import save
 from .service import Origin
 from .service import Service
 
-# a form's text/plain body is name=value: the sign of equality ends up in the item's name
+# a form's text/plain body is name=value, so the item's name has the equals sign
 FORM = """
 const [url, , done] = arguments;
 const form = document.createElement("form");
@@ -50,18 +50,18 @@ document.body.append(frame);
 BODY = json.dumps({"name": "forged"})
 JSON = {"headers": {"Content-Type": "application/json"}}
 PLAIN = {"method": "POST", "mode": "no-cors", "body": BODY}
-# script, what it is told, and the request that arrives if the service keeps its promise
+# script, its options, and the request that arrives if the service refuses
 ATTEMPTS: dict[str, tuple[str, dict[str, Any], tuple[str, int]]] = {
     "form": (FORM, {}, ("POST", 403)),
     "fetch no-cors": (SEND, PLAIN, ("POST", 403)),
-    # the response allows nothing, and the browser sends no more
+    # the preflight's response allows nothing, so the browser sends no more
     "fetch JSON": (SEND, {"method": "POST", "body": BODY, **JSON}, ("OPTIONS", 200)),
     "fetch DELETE": (SEND, {"method": "DELETE"}, ("OPTIONS", 200)),
     "frame": (FRAME, {}, ("GET", 200)),
 }
-# another port is another origin of the same site, another name another site
+# another port is another origin of the same site; another host is another site
 PAGES = {"same site": HOST, "other site": "localhost"}
-REFUSED = {
+VIOLATIONS = {
     "connect-src",
     "frame-src",
     "img-src",
@@ -70,12 +70,12 @@ REFUSED = {
 }
 
 LISTEN = """
-window.refused = [];
+window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
-  window.refused.push(event.effectiveDirective);
+  window.violations.push(event.effectiveDirective);
 });
 """
-# what an injected text could try; Trusted Types stop the scripts even earlier
+# what injected HTML could do; Trusted Types stop the scripts first
 INJECT = """
 const [other, , done] = arguments;
 const add = (name, property) => {
@@ -94,12 +94,12 @@ for (const attempt of [
 ]) {
   try { attempt(); } catch {}
 }
-setTimeout(() => done(window.refused), 500);
+setTimeout(() => done(window.violations), 500);
 """
 
 
 class Page(BaseHTTPRequestHandler):
-    """Where the reader of the service is lured to."""
+    """A page of another origin, from which the attempts start."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -108,11 +108,11 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<!doctype html><title>Free tea</title><body>")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the table tells."""
+        """Print nothing: the table has the results."""
 
 
 @contextlib.contextmanager
-def luring() -> Iterator[int]:
+def serving_page() -> Iterator[int]:
     """Serve the other origin's page on a loopback port until the block ends."""
     with Server((HOST, 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -123,29 +123,32 @@ def luring() -> Iterator[int]:
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Let pages of other origins try to write, and injected text to load something."""
+    """Let pages of other origins try to write, and injected HTML try to load."""
     service.migrate()
-    careless = ("--workers", "1", "--threads", "8", "--env", "CONTROL=open")
+    options = ("--workers", "1", "--threads", "8", "--env", "CONTROL=open")
     with contextlib.ExitStack() as stack:
         guarded = Origin(service, "guarded", "--workers", "2")
-        opened = Origin(service, "plain", *careless)
-        for origin in (guarded, opened):
+        careless = Origin(service, "plain", *options)
+        for origin in (guarded, careless):
             stack.enter_context(origin.serving())
-        lure = stack.enter_context(luring())
-        with visiting(guarded, scratch) as visit, visiting(opened, scratch) as control:
-            # what is refused never comes, what is not comes at once
+        port = stack.enter_context(serving_page())
+        with (
+            visiting(guarded, scratch) as visit,
+            visiting(careless, scratch) as control,
+        ):
+            # seconds; a request that the browser sends arrives at once
             visit.patience = 1
             for site, host in PAGES.items():
                 for name in ATTEMPTS:
-                    page = f"http://{host}:{lure}/"
+                    page = f"http://{host}:{port}/"
                     row = Row("chromium", f"cross-origin: {name}, {site}", checks=2)
                     forge(name, row, visit, control, page, max(rounds // 25, 1))
                     yield row
-            yield under_policy(visit, f"http://localhost:{lure}/")
+            yield under_policy(visit, f"http://localhost:{port}/")
         flag = "--blink-settings=scriptEnabled=false"
         with (
             visiting(guarded, scratch, flag) as visit,
-            visiting(opened, scratch, flag) as control,
+            visiting(careless, scratch, flag) as control,
         ):
             visit.patience = 1
             yield without_javascript(visit, control)
@@ -156,38 +159,38 @@ def forge(
 ) -> None:
     _, _, expected = ATTEMPTS[name]
     row.counted = False
-    row.guarded, row.control = visit.tally, control.tally = Tally(), Tally()
+    row.service, row.control = visit.tally, control.tally = Tally(), Tally()
     for _ in range(rounds):
-        arrived = attempt(name, visit, page)
-        if arrived != [expected]:
-            row.fail(f"{arrived} arrived, and not only {expected}.")
+        requests = attempt(name, visit, page)
+        if requests != [expected]:
+            row.fail(f"{requests} arrived, and not only {expected}.")
         attempt(name, control, page)
     if visit.tally.stale or visit.tally.storable:
-        row.fail("the other page could write, or show the service's page.")
+        row.fail("the other page could write, or frame the service's page.")
     if not control.tally.stale:
-        row.fail("the control was not forged, so the scenario shows nothing.")
+        row.fail("the control refused the attempt, so the scenario proves nothing.")
 
 
 def attempt(name: str, visit: Visit, page: str) -> list[tuple[str, int]]:
-    """Count what one attempt did, and return what of it arrived."""
+    """Count the effect of one attempt, and return the requests that arrived."""
     script, options, _ = ATTEMPTS[name]
     item = f"{ITEMS}/{save(visit.origin.url, 'kept')}"
     before = state(visit.origin)
     visit.driver.get(page)
-    begin = len(visit.counter.log)
+    length = len(visit.counter.log)
     path = item if options.get("method") == "DELETE" else ITEMS
     visit.call(script, visit.url + path, options)
-    # the form's own navigation is the one that the script does not wait for
-    visit.wait(lambda: len(visit.counter.log) > begin)
+    # the form's script does not wait for its navigation
+    visit.wait(lambda: len(visit.counter.log) > length)
     if name == "frame":
         visit.tally.stale += visit.wait(
-            lambda: any(entry[1] == ITEMS for entry in visit.counter.log[begin:])
+            lambda: any(entry[1] == ITEMS for entry in visit.counter.log[length:])
         )
     else:
         visit.tally.stale += state(visit.origin) != before
-    log = [entry for entry in visit.counter.log[begin:] if "favicon" not in entry[1]]
+    log = [entry for entry in visit.counter.log[length:] if "favicon" not in entry[1]]
     visit.tally.requests += 1
-    visit.tally.storable += not all(is_no_store(sent) for *_, sent in log)
+    visit.tally.storable += not all(is_no_store(fields) for *_, fields in log)
     return [(method, status) for method, _, status, _ in log]
 
 
@@ -196,34 +199,34 @@ def state(origin: Origin) -> bytes:
 
 
 def under_policy(visit: Visit, other: str) -> Row:
-    """See that the page obeys its own policy, and that an injected text has to."""
+    """Check that the page obeys its policy, and that injected HTML has to."""
     source = {"source": LISTEN}
     visit.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", source)
     visit.open()
-    broken = visit.driver.execute_script("return window.refused")
+    own = visit.driver.execute_script("return window.violations")
     row = Row("chromium", "page under its policy", checks=2, counted=False)
-    row.guarded = Tally(requests=1, stale=len(broken))
-    if broken:
-        row.fail(f"the page breaks its own policy: {broken}.")
-    refused = set(visit.call(INJECT, other))
-    if refused != REFUSED:
-        row.fail(f"of what was injected only {sorted(refused)} were refused.")
+    row.service = Tally(requests=1, stale=len(own))
+    if own:
+        row.fail(f"the page breaks its own policy: {own}.")
+    violations = set(visit.call(INJECT, other))
+    if violations != VIOLATIONS:
+        row.fail(f"the browser refused only {sorted(violations)} of the injection.")
     return row
 
 
 def without_javascript(visit: Visit, control: Visit) -> Row:
-    """See that the form does not put what is typed into the address."""
+    """Check that the form does not put its text into the URL."""
     row = Row("chromium", "form without JavaScript", checks=2, counted=False)
-    row.guarded, row.control = (typed(each) for each in (visit, control))
-    if row.guarded.stale:
-        row.fail("the name went into the address.")
+    row.service, row.control = (submit_form(each) for each in (visit, control))
+    if row.service.stale:
+        row.fail("the form put the name into the URL.")
     if not row.control.stale:
-        row.fail("the control sent nothing, so the scenario shows nothing.")
+        row.fail("the control did not, so the scenario proves nothing.")
     return row
 
 
-def typed(visit: Visit) -> Tally:
+def submit_form(visit: Visit) -> Tally:
     visit.driver.get(f"{visit.url}/")
     visit.driver.find_element(By.NAME, "name").send_keys("Quarterly report", Keys.ENTER)
-    sent = visit.wait(lambda: any("?name=" in entry[1] for entry in visit.counter.log))
-    return Tally(requests=1, stale=int(sent))
+    leak = visit.wait(lambda: any("?name=" in entry[1] for entry in visit.counter.log))
+    return Tally(requests=1, stale=int(leak))

@@ -24,7 +24,7 @@ NOBODY = "nobody"
 
 
 class Sqlite:
-    """A file, which any process can lock."""
+    """A database in a file, which any process can lock."""
 
     name = "sqlite"
 
@@ -33,8 +33,8 @@ class Sqlite:
         self.url = f"sqlite:///{self.path}"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep everybody from writing."""
+    def lock(self) -> Iterator[None]:
+        """Lock the database against writes until the block ends."""
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
             connection.execute("BEGIN EXCLUSIVE")
@@ -44,7 +44,7 @@ class Sqlite:
 
 
 class Postgres:
-    """Debian's PostgreSQL, in a folder of its own, as a user who owns nothing else."""
+    """Debian's PostgreSQL in a folder of its own, run by a user without other files."""
 
     name = "postgres"
 
@@ -75,7 +75,7 @@ class Postgres:
             log,
             self.folder,
             user=self.user,
-            # without waiting for its clients to leave
+            # a fast shutdown, which does not wait for clients
             ending=signal.SIGINT,
         )
         self._stack.enter_context(server)
@@ -93,42 +93,42 @@ class Postgres:
     def stop(self) -> None:
         self._stack.close()
 
-    def ask(self, query: str) -> str:
-        """Return what the database itself says."""
+    def query(self, statement: str) -> str:
+        """Run a query in the database itself, and return its output."""
         command = [program("psql"), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1"]
-        return run([*command, "-c", query, self.url], self.folder)
+        return run([*command, "-c", statement, self.url], self.folder)
 
     @contextlib.contextmanager
-    def locked(self, table: str) -> Iterator[None]:
-        """Keep everybody from writing to a table."""
+    def lock(self, table: str) -> Iterator[None]:
+        """Lock a table against writes until the block ends."""
         command = [program("psql"), "-X", "-q", self.url]
         env = environment()
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=env) as session:
             assert session.stdin is not None
             session.stdin.write(f"BEGIN; LOCK {table} IN EXCLUSIVE MODE;\n".encode())
             session.stdin.flush()
-            held = f"relation = '{table}'::regclass AND mode = 'ExclusiveLock'"
-            if not self.wait_for_locks(1, f"{held} AND granted"):
+            lock = f"relation = '{table}'::regclass AND mode = 'ExclusiveLock'"
+            if not self.wait_for_locks(1, f"{lock} AND granted"):
                 raise ProofError(f"The table {table!r} could not be locked.")
             try:
                 yield
             finally:
-                # a session that ends commits nothing
+                # the session's end rolls back its transaction
                 session.stdin.close()
 
     def wait_for_locks(self, number: int, condition: str) -> bool:
-        """Wait until there are so many, and return whether there are."""
-        query = f"SELECT count(*) FROM pg_locks WHERE {condition}"
+        """Wait for a number of locks, and return whether it was reached."""
+        statement = f"SELECT count(*) FROM pg_locks WHERE {condition}"
         deadline = time.monotonic() + PATIENCE / 4
-        while (found := int(self.ask(query))) < number:
+        while (count := int(self.query(statement))) < number:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        return found >= number
+        return count >= number
 
     @contextlib.contextmanager
-    def gone(self) -> Iterator[None]:
-        """Stop the server, and start it again."""
+    def outage(self) -> Iterator[None]:
+        """Stop the server until the block ends."""
         self.stop()
         yield
         self.start()
@@ -137,7 +137,7 @@ class Postgres:
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL until the block ends."""
-    # not below the run's own folder, which nobody else may enter
+    # the user of PostgreSQL may not enter the run's own folder
     with tempfile.TemporaryDirectory(prefix="proof-postgres-") as folder:
         if os.geteuid() == 0:
             shutil.chown(folder, NOBODY)

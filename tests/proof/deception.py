@@ -14,7 +14,7 @@ from .report import Tally
 from .service import Origin
 from .service import Service
 
-# what is stored by its name: as nginx reads it, and as it was sent
+# nginx chooses what to store by the normalized path, or by the raw request target
 BY_EXTENSION = """\
     server {{
         listen {host}:{port};
@@ -52,40 +52,42 @@ NAMES = [
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Show who is given whose page under a name like that of a static file."""
+    """Show whose page a user gets under a name like that of a static file."""
     service.migrate()
     with Origin(service, "guarded").serving() as origin:
         for rule, configuration in RULES.items():
             row = Row("nginx", f"deception {rule}", checks=4)
             folder = scratch / rule.replace(" ", "-")
-            row.guarded, without = seen(configuration, "", origin, folder / "as-it-is")
-            row.control, ids = seen(
+            row.service, clean = run_front(
+                configuration, "", origin, folder / "as-it-is"
+            )
+            row.control, findings = run_front(
                 configuration, SETTING, origin, folder / "overridden"
             )
-            judge(row, without, ids)
+            judge(row, clean, findings)
             yield row
 
 
-def judge(row: Row, without: list[str], ids: list[str]) -> None:
-    assert row.guarded is not None and row.control is not None
-    if row.guarded.leaked:
-        row.fail("a name has a copy without the setting.")
-    if without:
-        row.fail(f"the probe finds {len(without)} without the setting.")
+def judge(row: Row, clean: list[str], findings: list[str]) -> None:
+    assert row.service is not None and row.control is not None
+    if row.service.leaked:
+        row.fail("nginx reuses a response without the setting.")
+    if clean:
+        row.fail(f"the probe finds {len(clean)} without the setting.")
     if not row.control.reused:
-        row.fail("no name has a copy, so the setting shows nothing.")
-    if "NC015" not in ids:
-        row.fail("the probe does not see the names.")
-    row.measured.append(
-        f"{row.guarded.reused} of {len(NAMES)} names have a copy without the setting,"
+        row.fail("nginx reuses no response, so the setting proves nothing.")
+    if "NC015" not in findings:
+        row.fail("the probe does not find the names.")
+    row.figures.append(
+        f"{row.service.reused} of {len(NAMES)} names have a copy without the setting,"
         f" {row.control.reused} with it"
     )
 
 
-def seen(
+def run_front(
     configuration: str, setting: str, origin: Origin, folder: Path
 ) -> tuple[Tally, list[str]]:
-    """Put nginx before the service, and return who saw what and what is found."""
+    """Run nginx before the service, and return its counts and the findings."""
     folder.mkdir(parents=True)
     port = free_port()
     text = (CACHE + configuration).format(
@@ -97,7 +99,7 @@ def seen(
 
 
 def read_as_two(front: str) -> Tally:
-    """Read each name as one user and then as another."""
+    """Request each name as one user and then as another."""
     pool = urllib3.PoolManager(retries=False, timeout=60)
     tally = Tally()
     for name in NAMES:
@@ -106,7 +108,7 @@ def read_as_two(front: str) -> Tally:
             for user in ("alice", "mallory")
         )
         tally.requests += 2
-        # each response has the id of its request, unless nginx itself responds
+        # the service sends the id of a request with the response, nginx itself none
         id = second.headers.get("X-Request-ID")
         tally.reused += id is not None and id == first.headers.get("X-Request-ID")
         tally.stale += b'"alice"' in second.data

@@ -10,8 +10,8 @@ import urllib3
 
 from .browser import Visit
 from .browser import visiting
-from .caches import before
 from .caches import CACHES
+from .caches import caching
 from .processes import PATIENCE
 from .report import Row
 from .report import Tally
@@ -20,16 +20,18 @@ from .service import Origin
 from .service import Service
 
 STYLE = "/static/style.css"
-# which counts how often a view ran
+# one process, so that its count of a view's runs is complete
 ONE_PROCESS = ("--workers", "1", "--threads", "8")
 LANGUAGES = {"de": b"Guten Tag", "en": b"Good day"}
 
 
 class Pair(NamedTuple):
-    """Two responses of which a shared cache stores one, or both.
+    """Two paths, of which a shared cache stores one or both.
 
-    :param path: what is declared.
-    :param control: the same, without what the scenario is about.
+    :param path: has the declaration of the scenario.
+    :param control: has the same response without that declaration.
+    :param stored: whether a cache stores the first.
+    :param control_stored: whether a cache stores the second.
     """
 
     scenario: str
@@ -40,9 +42,9 @@ class Pair(NamedTuple):
 
 
 def pairs(digest: str) -> Iterator[Pair]:
-    """Yield the scenarios in which a response is stored or not.
+    """Yield the scenarios that compare what a cache stores.
 
-    :param digest: that of the style sheet.
+    :param digest: digest of the style sheet.
     """
     file = f"{STYLE}?v={digest}"
     yield Pair("declared: shared_max_age=3600", "/shared-hour", "/never", True, False)
@@ -51,130 +53,131 @@ def pairs(digest: str) -> Iterator[Pair]:
         "declared: immutable, no change", "/immutable.css", "/mutable.css", True, True
     )
     yield Pair("declared: static file by its digest", file, STYLE, True, False)
-    # no cache stores a response with Set-Cookie; with Vary: Cookie only private stops it
+    # no cache stores Set-Cookie; of Vary: Cookie alone it stores all but private
     yield Pair("declared: digest, Set-Cookie", f"{file}&renewed", file, False, True)
     yield Pair("declared: digest, Vary: Cookie", f"{file}&read", file, False, True)
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Show what each argument of a declaration changes in shared caches."""
+    """Show the effect of each argument of a declaration on caches."""
     service.migrate()
     with Origin(service, "declared", *ONE_PROCESS).serving() as origin:
         page = urllib3.request("GET", origin.url).data.decode()
         (digest,) = re.findall(r"style\.css\?v=(\w+)", page)
         for name in CACHES:
-            with before(name, origin, scratch) as bench:
+            with caching(name, origin, scratch) as bench:
                 for pair in pairs(digest):
-                    yield stored(name, pair, bench, rounds)
-                yield varied(name, bench, rounds)
-                yield revalidated(name, bench, max(rounds // 10, 1))
+                    yield compare_storage(name, pair, bench, rounds)
+                yield compare_languages(name, bench, rounds)
+                yield compare_revalidation(name, bench, max(rounds // 10, 1))
         with visiting(origin, scratch) as visit:
-            yield reloaded(visit, max(rounds // 5, 1))
+            yield compare_reload(visit, max(rounds // 5, 1))
 
 
-def stored(name: str, pair: Pair, bench: Bench, rounds: int) -> Row:
-    """Request a path again and again, and then its control."""
+def compare_storage(name: str, pair: Pair, bench: Bench, rounds: int) -> Row:
+    """Request a path a number of times, and then its control."""
     row = Row(name, pair.scenario, checks=2)
-    # at least two, because the first is never stored
+    # the first response of a path is never reused
     rounds = max(rounds, 2)
-    row.guarded = requested(bench, pair.path, rounds)
-    row.control = requested(bench, pair.control, rounds)
+    row.service = request_again(bench, pair.path, rounds)
+    row.control = request_again(bench, pair.control, rounds)
     hits = rounds - 1
-    if row.guarded.reused != hits * pair.stored:
-        row.fail("the cache does not do what is declared.")
-    # an earlier pair may have left it stored
+    if row.service.reused != hits * pair.stored:
+        row.fail("the cache does not obey the declaration.")
+    # an earlier pair may have stored the control
     if row.control.reused < hits if pair.control_stored else row.control.reused:
-        row.fail("the control does the same, so the scenario shows nothing.")
+        row.fail("the control does the same, so the scenario proves nothing.")
     return row
 
 
-def requested(bench: Bench, path: str, rounds: int) -> Tally:
+def request_again(bench: Bench, path: str, rounds: int) -> Tally:
     bench.tally = Tally()
     for _ in range(rounds):
-        bench.expect(bench.ask(path).status == 200)
+        bench.expect(bench.request(path).status == 200)
     return bench.tally
 
 
-def varied(name: str, bench: Bench, rounds: int) -> Row:
-    """Request the same in two languages."""
+def compare_languages(name: str, bench: Bench, rounds: int) -> Row:
+    """Request a path in two languages, with Vary and without."""
     row = Row(name, "declared: vary, a copy a language", checks=2)
-    row.guarded = in_two_languages(bench, "/greeting", rounds)
-    row.control = in_two_languages(bench, "/greeting-without-vary", rounds)
-    if row.guarded.stale or row.guarded.reused != 2 * rounds - 2:
-        row.fail("a response in another language, or none was stored.")
+    row.service = request_languages(bench, "/greeting", rounds)
+    row.control = request_languages(bench, "/greeting-without-vary", rounds)
+    if row.service.stale or row.service.reused != 2 * rounds - 2:
+        row.fail("a response had another language, or the cache stored none.")
     if not row.control.stale:
-        row.fail("the control keeps the languages apart, so this shows nothing.")
+        row.fail(
+            "the control keeps the languages apart, so the scenario proves nothing."
+        )
     return row
 
 
-def in_two_languages(bench: Bench, path: str, rounds: int) -> Tally:
+def request_languages(bench: Bench, path: str, rounds: int) -> Tally:
     bench.tally = Tally()
     for _ in range(rounds):
         for language, text in LANGUAGES.items():
-            response = bench.ask(path, Accept_Language=language)
+            response = bench.request(path, Accept_Language=language)
             bench.expect(response.body == text)
     return bench.tally
 
 
-def revalidated(name: str, bench: Bench, rounds: int) -> Row:
-    """Let a cache revalidate its copy, with `etag` and with an ETag of the view."""
+def compare_revalidation(name: str, bench: Bench, rounds: int) -> Row:
+    """Let a cache revalidate, with `etag` and with an ETag that the view sets."""
     row = Row(name, "declared: etag, the view is spared", checks=2)
-    row.guarded, spared = revalidations(bench, "etag", rounds)
-    row.control, ran = revalidations(bench, "etag-by-the-view", rounds)
-    if row.guarded.not_modified != rounds or spared != 1:
+    row.service, runs = revalidate(bench, "etag", rounds)
+    row.control, control_runs = revalidate(bench, "etag-by-the-view", rounds)
+    if row.service.not_modified != rounds or runs != 1:
         row.fail(
-            f"{row.guarded.not_modified} revalidations, the view ran {spared} times."
+            f"{row.service.not_modified} revalidations, the view ran {runs} times."
         )
-    if row.control.not_modified != rounds or ran != rounds + 1:
-        row.fail("the view of the control did not run, so this shows nothing.")
-    row.measured.append(
-        f"the view ran for {spared} of {rounds + 1} responses of the origin,"
-        f" for {ran} where it sets the ETag itself"
+    if row.control.not_modified != rounds or control_runs != rounds + 1:
+        row.fail("the control's view did not run, so the scenario proves nothing.")
+    row.figures.append(
+        f"the view ran for {runs} of {rounds + 1} responses of the origin server,"
+        f" for {control_runs} where it sets the ETag itself"
     )
     return row
 
 
-def revalidations(bench: Bench, view: str, rounds: int) -> tuple[Tally, int]:
-    """Return what the origin sent to a cache, and how often its view ran."""
-    tally, log, first = Tally(), bench.counter.log, runs(bench, view)
+def revalidate(bench: Bench, view: str, rounds: int) -> tuple[Tally, int]:
+    """Return the counts of the origin server's responses, and of the view's runs."""
+    tally, log, first = Tally(), bench.counter.log, count_runs(bench, view)
     for _ in range(rounds + 1):
-        seen = len(log)
+        length = len(log)
         deadline = time.monotonic() + PATIENCE
-        # Varnish asks in the background, while it serves the copy
-        while len(log) == seen and time.monotonic() < deadline:
+        # Varnish reuses the copy once more while it revalidates in the background
+        while len(log) == length and time.monotonic() < deadline:
             bench.send(f"/{view}")
             time.sleep(0.1)
         tally.requests += 1
-        tally.not_modified += any(status == 304 for *_, status, _ in log[seen:])
-    return tally, runs(bench, view) - first
+        tally.not_modified += any(status == 304 for *_, status, _ in log[length:])
+    return tally, count_runs(bench, view) - first
 
 
-def runs(bench: Bench, view: str) -> int:
-    counted = urllib3.request("GET", f"{bench.origin.url}/runs").json()
-    return int(counted.get(view, 0))
+def count_runs(bench: Bench, view: str) -> int:
+    runs = urllib3.request("GET", f"{bench.origin.url}/runs").json()
+    return int(runs.get(view, 0))
 
 
-def reloaded(visit: Visit, rounds: int) -> Row:
-    """Reload a page whose style sheets are fresh, one of them immutable."""
+def compare_reload(visit: Visit, rounds: int) -> Row:
+    """Reload a page with two fresh style sheets, one of them immutable."""
     row = Row("chromium", "declared: immutable, no change", checks=2)
-    row.guarded, row.control = Tally(), Tally()
+    row.service, row.control = Tally(), Tally()
     visit.driver.get(f"{visit.url}/styled")
-    if not {"/immutable.css", "/mutable.css"} <= {
-        path for _, path, *_ in visit.counter.log
-    }:
-        row.fail("the first visit asked for no style sheets, so this shows nothing.")
+    paths = {path for _, path, *_ in visit.counter.log}
+    if not {"/immutable.css", "/mutable.css"} <= paths:
+        row.fail("the first visit requested no style sheet, so this proves nothing.")
     for _ in range(rounds):
-        seen = len(visit.counter.log)
+        length = len(visit.counter.log)
         visit.driver.refresh()
-        paths = [path for _, path, *_ in visit.counter.log[seen:]]
+        paths = {path for _, path, *_ in visit.counter.log[length:]}
         for tally, path in (
-            (row.guarded, "/immutable.css"),
+            (row.service, "/immutable.css"),
             (row.control, "/mutable.css"),
         ):
             tally.requests += 1
             tally.reused += path not in paths
-    if row.guarded.reused != rounds:
-        row.fail("an immutable response is asked about on a reload.")
+    if row.service.reused != rounds:
+        row.fail("a reload revalidates an immutable response.")
     if row.control.reused != rounds:
-        row.fail("Chromium heeds immutable now: mend docs/proof.md.")
+        row.fail("Chromium obeys immutable now: correct docs/proof.md.")
     return row

@@ -23,7 +23,7 @@ from .service import Service
 
 HEAD = "Host: localhost\r\nConnection: close\r\n"
 MANY = "X-Field: 1\r\n" * 120
-# who responses, with which status, to what
+# program that responds, its status, and the request
 REQUESTS = [
     ("gunicorn", 400, f"{'A' * 30} / HTTP/1.1\r\n{HEAD}\r\n"),
     ("gunicorn", 414, f"GET /{'a' * 5000} HTTP/1.1\r\n{HEAD}\r\n"),
@@ -38,17 +38,19 @@ Response = tuple[int, list[tuple[str, str]]]
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Ask for what never reaches Python, with the shipped edge and without."""
+    """Send requests that never reach Python, with the shipped edge and without."""
     service.migrate()
     edge = service.folder / "deploy" / "nginx-no-store.conf"
     with Origin(service, "wsgi").serving() as origin:
         with fronts(scratch, "up", origin.port, edge) as (front, bare):
-            for who, status, request in REQUESTS:
-                yield compare(f"{status} by {who}", status, request, front, bare)
-            yield poisoned(front, bare)
+            for program_name, status, request in REQUESTS:
+                yield compare(
+                    f"{status} by {program_name}", status, request, front, bare
+                )
+            yield compare_after_431(front, bare)
         with pod(scratch / "pod", origin.port) as port:
-            for who, status, request in REQUESTS:
-                yield in_pod(f"{status} by {who}", status, request, port)
+            for program_name, status, request in REQUESTS:
+                yield in_pod(f"{status} by {program_name}", status, request, port)
             yield in_pod("200", 200, PLAIN, port)
     with fronts(scratch, "down", free_port(), edge) as (front, bare):
         yield compare("502 by nginx", 502, PLAIN, front, bare)
@@ -60,7 +62,7 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
 def fronts(
     scratch: Path, name: str, port: int, edge: Path, patience: int = 60
 ) -> Iterator[tuple[int, int]]:
-    """Put two nginx before a port, with and without the shipped configuration."""
+    """Run two nginx before a port, with and without the shipped configuration."""
     with contextlib.ExitStack() as stack:
         ports = []
         for kind, include in (("edge", edge), ("bare", None)):
@@ -73,23 +75,23 @@ def fronts(
 
 @contextlib.contextmanager
 def pod(folder: Path, upstream: int) -> Iterator[int]:
-    """Run nginx as a pod does, but for the ports and the folder of what it writes."""
+    """Run nginx as a pod does, except for its ports and its folder for files."""
     service = generate(folder.with_name("kubernetes"), "deploy=kubernetes")
     shutil.copytree(service / "deploy" / "kubernetes" / "base", folder)
     port = free_port()
     path = folder / "nginx.conf"
-    # root's workers are another user, who must not enter our folder
+    # the workers of root run as another user, who may not enter the folder
     user = "user root;" if os.geteuid() == 0 else ""
     text = path.read_text("utf-8")
-    for there, here in (
+    for old, new in (
         ("listen 8080;", f"listen {HOST}:{port};"),
         (f"{HOST}:8000;", f"{HOST}:{upstream};"),
         (" /tmp/", f" {folder}/"),
         ("daemon off;", f"daemon off; {user}"),
     ):
-        if there not in text:
-            raise ProofError(f"{there!r} is not in the pod's nginx.conf.")
-        text = text.replace(there, here)
+        if old not in text:
+            raise ProofError(f"{old!r} is not in the pod's nginx.conf.")
+        text = text.replace(old, new)
     path.write_text(text, "utf-8")
     command = [program("nginx"), "-e", "stderr", "-c", str(path)]
     with running(command, port, folder / "log"):
@@ -98,53 +100,54 @@ def pod(folder: Path, upstream: int) -> Iterator[int]:
 
 def in_pod(name: str, status: int, request: str, port: int) -> Row:
     row = Row("pod", name, count(port, request, status), counted=False)
-    if row.guarded is not None and row.guarded.stale:
-        row.fail(f"another status than {status}.")
-    elif row.guarded is not None and row.guarded.storable:
-        row.fail("the response may be stored.")
+    if row.service is not None and row.service.stale:
+        row.fail(f"a status other than {status}.")
+    elif row.service is not None and row.service.storable:
+        row.fail("the response is storable.")
     return row
 
 
 @contextlib.contextmanager
 def silent() -> Iterator[int]:
-    """Listen on a port, and never response."""
+    """Listen on a port, and never send a response."""
     with socket.create_server((HOST, 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def compare(name: str, status: int, request: str, front: int, bare: int) -> Row:
     row = Row("edge", name, checks=2, counted=False)
-    row.guarded, row.control = (
+    row.service, row.control = (
         count(front, request, status),
         count(bare, request, status),
     )
-    if row.guarded.stale or row.control.stale:
-        row.fail(f"another status than {status}.")
-    if row.guarded.storable:
-        row.fail("the response may be stored.")
+    if row.service.stale or row.control.stale:
+        row.fail(f"a status other than {status}.")
+    if row.service.storable:
+        row.fail("the response is storable.")
     if not row.control.storable:
         row.fail("the response is not storable without the edge's headers.")
     return row
 
 
-def poisoned(front: int, bare: int) -> Row:
-    """Ask for the page whose address was refused with 431 a moment ago."""
+def compare_after_431(front: int, bare: int) -> Row:
+    """Request a page after another client got a 431 for its URL."""
     row = Row("edge", "200, after another's 431", checks=2, counted=False)
-    row.guarded, row.control = count(front, PLAIN, 200), count(bare, PLAIN, 200)
-    if row.guarded.stale or row.guarded.storable:
-        row.fail("the page is not the app's, or may be stored.")
+    row.service, row.control = count(front, PLAIN, 200), count(bare, PLAIN, 200)
+    if row.service.stale or row.service.storable:
+        row.fail("the response is not the app's page, or it is storable.")
     if not row.control.stale:
-        row.fail("the refusal is not stored without the edge's configuration.")
+        row.fail("nginx does not store the 431 without the edge's configuration.")
     return row
 
 
 def count(port: int, request: str, status: int) -> Tally:
-    found, headers = ask(port, request)
-    return Tally(1, stale=int(found != status), storable=int(not is_no_store(headers)))
+    received, fields = send(port, request)
+    storable = not is_no_store(fields)
+    return Tally(1, stale=int(received != status), storable=int(storable))
 
 
-def ask(port: int, request: str) -> Response:
-    """Send bytes that no HTTP client would."""
+def send(port: int, request: str) -> Response:
+    """Send a request that no HTTP client would, and return status and fields."""
     with socket.create_connection((HOST, port), 60) as sock:
         with contextlib.suppress(OSError):
             sock.sendall(request.encode("ascii"))

@@ -96,11 +96,11 @@ MODULES = "/usr/lib/apache2/modules"
 
 
 class Product(NamedTuple):
-    """A cache, and a setting of docs/edge.md that no header is stronger than.
+    """A cache, and a setting of docs/edge.md that overrides all header fields.
 
-    :param configuration: what it is configured with.
+    :param configuration: text of its configuration file.
     :param setting: the setting.
-    :param command: what starts it with a configuration file, unless that is nginx.
+    :param command: returns the command that starts it, None for nginx.
     """
 
     configuration: str
@@ -116,7 +116,7 @@ def varnishd(path: Path, port: int) -> list[str]:
 
 
 def squid(path: Path, port: int) -> list[str]:
-    # processes with the same service name share memory, and another Squid may run here
+    # Squids of one service name share memory, and another may run on this machine
     return [program("squid"), "-N", "-n", f"proof{port}", "-f", str(path)]
 
 
@@ -148,35 +148,39 @@ PRODUCTS = {
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Show that a setting overrides the headers, and that the probe finds it."""
+    """Show that a setting overrides the header fields, and that the probe finds it."""
     service.migrate()
     with Origin(service, "wsgi").serving() as origin:
         for name, product in PRODUCTS.items():
             setting = product.setting.split("\n")[0].rstrip(";")
             row = Row(name, setting[:42], checks=4, counted=False)
-            row.guarded, kept = seen(name, "", origin, scratch / name)
-            row.control, found = seen(
+            row.service, clean = run_front(name, "", origin, scratch / name)
+            row.control, findings = run_front(
                 name, product.setting, origin, scratch / f"{name}-overridden"
             )
-            judge(row, kept, found)
+            judge(row, clean, findings)
             yield row
 
 
-def judge(row: Row, kept: int, found: int) -> None:
-    assert row.guarded is not None and row.control is not None
-    if row.guarded.stale:
+def judge(row: Row, clean: int, findings: int) -> None:
+    assert row.service is not None and row.control is not None
+    if row.service.stale:
         row.fail("the list is stale without the setting.")
-    if kept:
-        row.fail(f"the probe finds {kept} without the setting.")
+    if clean:
+        row.fail(f"the probe finds {clean} without the setting.")
     if not row.control.stale:
-        row.fail("the list is not stale, so the setting shows nothing.")
-    if not found:
-        row.fail("the probe does not see the setting.")
-    row.measured.append(f"the probe finds {kept} without the setting, {found} with it")
+        row.fail("the list is not stale, so the setting proves nothing.")
+    if not findings:
+        row.fail("the probe does not find the setting.")
+    row.figures.append(
+        f"the probe finds {clean} without the setting, {findings} with it"
+    )
 
 
-def seen(name: str, setting: str, origin: Origin, folder: Path) -> tuple[Tally, int]:
-    """Put a product before the service, and return what it did and what is found."""
+def run_front(
+    name: str, setting: str, origin: Origin, folder: Path
+) -> tuple[Tally, int]:
+    """Run a product before the service, and return its counts and those of the probe."""
     folder.mkdir()
     with front(PRODUCTS[name], setting, origin.port, folder) as url:
         return read_after_write(url, origin.url), len(probe(origin.service, url))
@@ -209,24 +213,26 @@ def read_after_write(front: str, origin: str) -> Tally:
     """Read the list, save an item past the cache, and read the list again."""
     pool = urllib3.PoolManager(retries=False, timeout=60)
     pool.request("GET", front + ITEMS)
-    saved = pool.request("POST", origin + ITEMS, json={"name": "Saved"}).json()
-    listed = pool.request("GET", front + ITEMS).json()["items"]
-    return Tally(2, stale=int(saved["id"] not in {item["id"] for item in listed}))
+    item = pool.request("POST", origin + ITEMS, json={"name": "Saved"}).json()
+    items = pool.request("GET", front + ITEMS).json()["items"]
+    return Tally(2, stale=int(item["id"] not in {each["id"] for each in items}))
 
 
 def probe(service: Service, url: str, module: str = "wsgi") -> list[str]:
-    """Return the ids of what `flask nocache probe` finds."""
+    """Return the ids of the findings of `flask nocache probe`."""
     flask = [service.python, "-m", "flask", "--app", module]
-    done = subprocess.run(
+    process = subprocess.run(
         [*flask, "nocache", "probe", url, "--format", "json"],
         cwd=service.folder,
         env=service.environment(),
         capture_output=True,
         text=True,
     )
-    if done.returncode not in {0, 1}:
-        raise ProofError(f"The probe failed:\n{done.stderr[-2000:]}")
-    ids = [finding["id"] for finding in json.loads(done.stdout)]
-    if done.returncode != bool(ids):
-        raise ProofError(f"The probe found {len(ids)}, exit {done.returncode}.")
+    if process.returncode not in {0, 1}:
+        raise ProofError(f"The probe failed:\n{process.stderr[-2000:]}")
+    ids = [finding["id"] for finding in json.loads(process.stdout)]
+    if process.returncode != bool(ids):
+        raise ProofError(
+            f"The probe has {len(ids)} findings, but exits with {process.returncode}."
+        )
     return ids

@@ -35,15 +35,15 @@ from .service import Service
 HERE = Path(__file__).resolve().parent
 CONNECTIONS = 64
 SECONDS = 20
-# until a worker is killed, and then until the end
+# seconds before a worker is killed, and after it
 HALF = 4
 WORKERS = 2
 
 
 class Server:
-    """`make serve`, as the service's README has it.
+    """`make serve`, the command of the service's README.
 
-    :param port: where it listens.
+    :param port: port on which it listens.
     :param process: make, the parent of gunicorn.
     """
 
@@ -54,10 +54,10 @@ class Server:
 
     @property
     def master(self) -> int:
-        """The process that started the workers, which may have replaced make's shell."""
+        """Return the parent of the workers, which may have replaced make's shell."""
         pid = self.process.pid
-        while len(below := children(pid)) == 1:
-            pid = below[0]
+        while len(pids := children(pid)) == 1:
+            pid = pids[0]
         return pid
 
     @property
@@ -87,20 +87,20 @@ def make_serve(service: Service, log: Path, database: str) -> Iterator[Server]:
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Load `make serve` behind nginx and break what it stands on."""
+    """Put load on `make serve` behind nginx, and break what it depends on."""
     sqlite = Sqlite(scratch)
-    with before(service, scratch, sqlite.name, sqlite.url) as (server, front):
-        yield from loaded(sqlite.name, server, front, scratch)
-        yield locked(sqlite, front)
-        yield drained(sqlite, server, front)
+    with serving(service, scratch, sqlite.name, sqlite.url) as (server, front):
+        yield from run_load(sqlite.name, server, front, scratch)
+        yield lock_database(sqlite, front)
+        yield drain(sqlite, server, front)
     with postgres() as database:
-        with before(service, scratch, database.name, database.url) as (server, front):
-            yield from loaded(database.name, server, front, scratch)
-            yield gone(database, front)
+        with serving(service, scratch, database.name, database.url) as (server, front):
+            yield from run_load(database.name, server, front, scratch)
+            yield stop_database(database, front)
 
 
 @contextlib.contextmanager
-def before(
+def serving(
     service: Service, scratch: Path, name: str, database: str
 ) -> Iterator[tuple[Server, str]]:
     """Serve with a database, behind the caching nginx and the shipped edge."""
@@ -112,9 +112,9 @@ def before(
             yield server, front
 
 
-def loaded(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row]:
+def run_load(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row]:
     result = load(front, SECONDS, scratch)
-    row = judged(name, f"{CONNECTIONS} connections, {SECONDS} s", front, result)
+    row = judge(name, f"{CONNECTIONS} connections, {SECONDS} s", front, result)
     if result["counts"]["errors"]:
         row.fail(f"not every response was right: {result['counts']}")
     yield row
@@ -126,7 +126,7 @@ def loaded(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row
         result = load(front, 2 * HALF, scratch)
     finally:
         timer.cancel()
-    row = judged(name, "a worker killed meanwhile", front, result)
+    row = judge(name, "a worker killed meanwhile", front, result)
     server.wait_for_workers()
     if victim in server.workers or len(server.workers) != WORKERS:
         row.fail("the worker was not killed, or not replaced.")
@@ -134,7 +134,7 @@ def loaded(name: str, server: Server, front: str, scratch: Path) -> Iterator[Row
 
 
 def load(front: str, seconds: int, scratch: Path) -> Any:
-    """Run locust to its end and return what it found."""
+    """Run locust to its end and return its counts."""
     path = scratch / "locust.json"
     command = [sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py")]
     command += ["--headless", "--only-summary", "--host", front]
@@ -145,11 +145,11 @@ def load(front: str, seconds: int, scratch: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def judged(name: str, scenario: str, front: str, result: Any) -> Row:
+def judge(name: str, scenario: str, front: str, result: Any) -> Row:
     counts = result["counts"]
     tally = Tally(
         requests=counts["requests"],
-        stale=counts["stale"] + lost(front, result["acknowledged"]),
+        stale=counts["stale"] + count_lost(front, result["ledger"]),
         not_modified=counts["not_modified"],
         storable=counts["storable"],
     )
@@ -159,15 +159,15 @@ def judged(name: str, scenario: str, front: str, result: Any) -> Row:
     return row
 
 
-def lost(front: str, acknowledged: dict[str, str | None]) -> int:
-    """Return how many acknowledged writes the service does not know any more."""
-    kept: dict[str, str] = {}
+def count_lost(front: str, ledger: dict[str, str | None]) -> int:
+    """Return the number of acknowledged writes that the service has lost."""
+    names: dict[str, str] = {}
     path = f"{ITEMS}?limit=100"
     while path:
         page = urllib3.request("GET", front + path).json()
-        kept.update({str(item["id"]): item["name"] for item in page["items"]})
+        names.update({str(item["id"]): item["name"] for item in page["items"]})
         path = page["next"]
-    return sum(kept.get(id) != name for id, name in acknowledged.items())
+    return sum(names.get(id) != name for id, name in ledger.items())
 
 
 def attempt(front: str) -> urllib3.BaseHTTPResponse:
@@ -177,51 +177,55 @@ def attempt(front: str) -> urllib3.BaseHTTPResponse:
     )
 
 
-def locked(database: Sqlite, front: str) -> Row:
-    with database.locked():
-        refused = attempt(front)
-    return trouble(database.name, "database locked: 503", refused, attempt(front))
+def lock_database(database: Sqlite, front: str) -> Row:
+    with database.lock():
+        during = attempt(front)
+    after = attempt(front)
+    return judge_trouble(database.name, "database locked: 503", during, after)
 
 
-def gone(database: Postgres, front: str) -> Row:
-    with database.gone():
-        refused = attempt(front)
-    return trouble(database.name, "database gone: 503", refused, attempt(front))
+def stop_database(database: Postgres, front: str) -> Row:
+    with database.outage():
+        during = attempt(front)
+    after = attempt(front)
+    return judge_trouble(database.name, "database gone: 503", during, after)
 
 
-def trouble(
+def judge_trouble(
     name: str,
     scenario: str,
-    refused: urllib3.BaseHTTPResponse,
+    during: urllib3.BaseHTTPResponse,
     after: urllib3.BaseHTTPResponse,
 ) -> Row:
-    responses = (refused, after)
-    storable = sum(not is_no_store(a.headers.iteritems()) for a in responses)
-    row = Row(name, scenario, Tally(2, storable=storable), counted=False)
-    said = (
-        refused.status,
-        refused.headers.get("Content-Type"),
-        "Retry-After" in refused.headers,
+    responses = (during, after)
+    storable = sum(
+        not is_no_store(response.headers.iteritems()) for response in responses
     )
-    if said != (503, "application/problem+json", True):
-        row.fail(f"it responded with {said}.")
+    row = Row(name, scenario, Tally(2, storable=storable), counted=False)
+    problem = (
+        during.status,
+        during.headers.get("Content-Type"),
+        "Retry-After" in during.headers,
+    )
+    if problem != (503, "application/problem+json", True):
+        row.fail(f"the response was {problem}.")
     if after.status != 201:
-        row.fail(f"it did not recover: {after.status}.")
+        row.fail(f"the service did not recover: {after.status}.")
     if storable:
         row.fail("a response is storable.")
     return row
 
 
-def drained(database: Sqlite, server: Server, front: str) -> Row:
-    """End the server while a request waits for the lock: it must get its response."""
+def drain(database: Sqlite, server: Server, front: str) -> Row:
+    """End the server while a request waits for the lock, and expect its response."""
     master = server.master
     with ThreadPoolExecutor(1) as thread:
-        with database.locked():
-            waiting = thread.submit(attempt, front)
+        with database.lock():
+            future = thread.submit(attempt, front)
             time.sleep(1)
             os.kill(master, signal.SIGTERM)
             time.sleep(1)
-        response = waiting.result()
+        response = future.result()
     server.process.wait(PATIENCE)
     storable = int(not is_no_store(response.headers.iteritems()))
     row = Row(database.name, "SIGTERM drains", Tally(1, storable=storable))

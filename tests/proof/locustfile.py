@@ -1,4 +1,4 @@
-"""What each connection of the load does; run by locust, which patches the sockets."""
+"""The users of the load; run by locust, which patches the sockets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from proof.scenarios import is_no_store
 from proof.scenarios import ITEMS
 
 counts: collections.Counter[str] = collections.Counter()
-# what the service acknowledged last: the name, or None once deleted
-acknowledged: dict[int, str | None] = {}
+# the last acknowledged state of each item: its name, or None after its deletion
+ledger: dict[int, str | None] = {}
 
 
 class Reader(FastHttpUser):
@@ -25,9 +25,9 @@ class Reader(FastHttpUser):
 
     network_timeout = 60
     connection_timeout = 60
-    saved = 0
+    renames = 0
 
-    def ask(self, method: str, path: str, expected: int, name: str = "") -> Any:
+    def request(self, method: str, path: str, expected: int, name: str = "") -> Any:
         body = {"json": {"name": name}} if name else {}
         with self.client.request(
             method, path, name="all", catch_response=True, **body
@@ -44,42 +44,42 @@ class Reader(FastHttpUser):
             return response.json() if response.text else {}
 
     def is_gone(self, path: str) -> bool:
-        # a 404 is what was expected, anything else that is not a response says nothing
-        return self.ask("GET", path, 200) is None
+        # None for a 404, and for a failure, which proves nothing
+        return self.request("GET", path, 200) is None
 
     @task
     def save(self) -> None:
-        saved = self.ask("POST", ITEMS, 201, "as saved")
-        if saved is None:
+        item = self.request("POST", ITEMS, 201, "as saved")
+        if item is None:
             return
-        path = f"{ITEMS}/{saved['id']}"
-        acknowledged[saved["id"]] = "as saved"
-        page = self.ask("GET", ITEMS, 200)
-        # others save too: the newest is this one or a later one
+        path = f"{ITEMS}/{item['id']}"
+        ledger[item["id"]] = "as saved"
+        page = self.request("GET", ITEMS, 200)
+        # other users save too, so the newest item is this one or a later one
         if page is not None:
-            counts["stale"] += page["items"][0]["id"] < saved["id"]
+            counts["stale"] += page["items"][0]["id"] < item["id"]
         self.check(path, "as saved")
-        if self.ask("PUT", path, 200, "as renamed") is None:
-            # not acknowledged, so that either name is right
-            del acknowledged[saved["id"]]
+        if self.request("PUT", path, 200, "as renamed") is None:
+            # without an acknowledgement either name is right
+            del ledger[item["id"]]
             return
-        acknowledged[saved["id"]] = "as renamed"
+        ledger[item["id"]] = "as renamed"
         self.check(path, "as renamed")
-        self.saved += 1
-        if self.saved % 2:
+        self.renames += 1
+        if self.renames % 2:
             return
-        del acknowledged[saved["id"]]
-        if self.ask("DELETE", path, 204) is not None:
-            acknowledged[saved["id"]] = None
+        del ledger[item["id"]]
+        if self.request("DELETE", path, 204) is not None:
+            ledger[item["id"]] = None
             counts["stale"] += not self.is_gone(path)
 
     def check(self, path: str, name: str) -> None:
-        item = self.ask("GET", path, 200)
+        item = self.request("GET", path, 200)
         if item is not None:
             counts["stale"] += item["name"] != name
 
 
 @events.quitting.add_listener
 def write(**arguments: object) -> None:
-    result = {"counts": counts, "acknowledged": acknowledged}
+    result = {"counts": counts, "ledger": ledger}
     Path(os.environ["PROOF_RESULT"]).write_text(json.dumps(result), "utf-8")

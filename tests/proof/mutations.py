@@ -1,4 +1,4 @@
-"""Mistakes to make in a baked service, each of which must fail a part of the proof."""
+"""Mistakes in a baked service, each of which a part of the proof must notice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = "saved_items/templates/index.html"
 SCRIPT = "saved_items/static/items.js"
 # every response passes through this line of the guard
 APPLY = "self.status, self.headers = status, fields"
-# right with one process, which forgets its lists whenever it writes
+# correct for one process, which drops its lists when it writes
 LISTS = """\
 from sqlalchemy import Engine
 
@@ -42,9 +42,10 @@ def forget(connection: object) -> None:
 class Mutation:
     """A mistake.
 
-    :param part: which part of the proof must fail.
-    :param path: the file it is made in.
-    :param old: the line that it replaces.
+    :param part: part of the proof that must fail.
+    :param path: file to edit.
+    :param old: text to replace.
+    :param new: its replacement.
     """
 
     part: str

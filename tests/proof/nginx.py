@@ -31,10 +31,10 @@ def nginx(folder: Path, port: int, http: str) -> Iterator[None]:
     """Run an nginx until the block ends.
 
     :param folder: a folder of its own.
-    :param port: where its configuration makes it listen.
-    :param http: what its http block has.
+    :param port: port on which its configuration makes it listen.
+    :param http: directives of its http block.
     """
-    # root's workers are another user, who must not enter our folder
+    # the workers of root run as another user, who may not enter the folder
     user = "user root;" if os.geteuid() == 0 else ""
     path = folder / "nginx.conf"
     path.write_text(MAIN.format(folder=folder, user=user, http=http), "utf-8")

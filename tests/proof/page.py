@@ -14,7 +14,7 @@ from .scenarios import save
 from .service import Origin
 from .service import Service
 
-# commands of the DevTools protocol, what keeps a file away and what brings it back
+# commands of the DevTools protocol that withhold a file, and that restore it
 Command = tuple[str, dict[str, object]]
 API = f"*{ITEMS}*"
 REFUSE: Command = ("Network.setBlockedURLs", {"urls": [API]})
@@ -25,24 +25,24 @@ RELEASE: Command = ("Fetch.disable", {})
 
 
 def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
-    """Keep the list and the script from the page, and read what it says of them."""
+    """Withhold the list and the script from the page, and read its text."""
     service.migrate()
     with Origin(service, "guarded", "--workers", "2").serving() as origin:
         save(origin.url, "Saved before the page was opened")
         with visiting(origin, scratch) as visit:
             visit.driver.execute_cdp_cmd("Network.enable", {})
-            yield without_list(visit, "list refused", REFUSE, ALLOW)
-            yield without_list(visit, "list never sent", HOLD, RELEASE)
-            yield unconfirmed_save(visit)
+            yield withhold_list(visit, "list refused", REFUSE, ALLOW)
+            yield withhold_list(visit, "list never sent", HOLD, RELEASE)
+            yield withhold_confirmation(visit)
             visit.driver.execute_cdp_cmd(*REFUSE_SCRIPT)
-            yield without_script(visit, "script refused")
+            yield withhold_script(visit, "script refused")
         flag = "--blink-settings=scriptEnabled=false"
         with visiting(origin, scratch, flag) as visit:
-            yield without_script(visit, "no JavaScript")
+            yield withhold_script(visit, "no JavaScript")
 
 
-def without_list(visit: Visit, name: str, withhold: Command, restore: Command) -> Row:
-    """See that a list that does not come is no empty list, and comes when it can."""
+def withhold_list(visit: Visit, name: str, withhold: Command, restore: Command) -> Row:
+    """Check that the page reports a missing list, and loads it on a second try."""
     row = begin(name, checks=2)
     visit.driver.execute_cdp_cmd(*withhold)
     visit.driver.get(f"{visit.url}/")
@@ -60,21 +60,21 @@ def without_list(visit: Visit, name: str, withhold: Command, restore: Command) -
     return row
 
 
-def unconfirmed_save(visit: Visit) -> Row:
-    """See that a save without a response is called neither saved nor lost."""
+def withhold_confirmation(visit: Visit) -> Row:
+    """Check that the page reports a save without a response as uncertain."""
     row = begin("save never confirmed")
     visit.open()
     visit.driver.execute_cdp_cmd(*HOLD)
     visit.driver.find_element(By.NAME, "name").send_keys("Quarterly report")
     visit.driver.find_element(By.CSS_SELECTOR, "#save-form button").click()
     if not visit.wait(lambda: "It may not have been saved." in text(visit)):
-        row.fail(f"the page does not say that nobody knows: {text(visit)}")
+        row.fail(f"the page does not say that the save is uncertain: {text(visit)}")
     visit.driver.execute_cdp_cmd(*RELEASE)
     return row
 
 
-def without_script(visit: Visit, name: str) -> Row:
-    """See that a page that cannot load its list does not say that it is loading."""
+def withhold_script(visit: Visit, name: str) -> Row:
+    """Check that a page without its script does not say that it is loading."""
     row = begin(name, checks=2)
     visit.driver.get(f"{visit.url}/")
     if not visit.wait(lambda: "This page needs JavaScript" in text(visit)):
@@ -86,10 +86,10 @@ def without_script(visit: Visit, name: str) -> Row:
 
 def begin(name: str, checks: int = 1) -> Row:
     row = Row("chromium", f"page: {name}", checks=checks, counted=False)
-    row.guarded = Tally(requests=1)
+    row.service = Tally(requests=1)
     return row
 
 
 def text(visit: Visit) -> str:
-    """Return what can be read on the page, in one line."""
+    """Return the visible text of the page, in one line."""
     return " ".join(visit.driver.find_element(By.TAG_NAME, "main").text.split())

@@ -16,28 +16,28 @@ from .service import ROOT
 from .service import run
 
 SCRIPTS = Path(__file__).resolve().parent / "in_container"
-# for a container to start, and to end after its last response
+# seconds for a container to start, and to end after its last response
 PATIENCE = 15.0
 HOST_NAME = "www.example.com"
 
 
 class Broken(Exception):
-    """The image does not keep what it promises."""
+    """The image fails a check."""
 
 
 class Engine:
-    """podman with a store of its own, which goes with the scratch folder."""
+    """podman with a store of its own in the scratch folder."""
 
     def __init__(self, scratch: Path) -> None:
         roots = ["--root", str(scratch / "store"), "--runroot", str(scratch / "run")]
-        # crun knows no machine with both kinds of cgroups
+        # crun does not run where both versions of cgroups are mounted
         self.podman = ["podman", *roots, "--runtime", "runc"]
 
     def __call__(self, *arguments: str) -> str:
-        done = self.attempt(*arguments)
-        if done.returncode:
-            raise ProofError(f"podman {arguments[0]} failed:\n{done.stderr[-3000:]}")
-        return done.stdout.strip()
+        process = self.attempt(*arguments)
+        if process.returncode:
+            raise ProofError(f"podman {arguments[0]} failed:\n{process.stderr[-3000:]}")
+        return process.stdout.strip()
 
     def attempt(
         self, *arguments: str, patience: float | None = None
@@ -52,29 +52,29 @@ class Engine:
         )
 
     def build(self, service: Path, base: str, image: str, *options: str) -> None:
-        done = self.attempt(
+        process = self.attempt(
             "build",
             f"--file={service / 'deploy' / 'Dockerfile'}",
             f"--build-arg=PYTHON_IMAGE={base}",
             f"--tag={image}",
-            # no other format has a health check
+            # OCI's format has no health check
             "--format=docker",
             "--isolation=chroot",
             "--network=host",
-            # a machine may reach its registries through a proxy with its own authority
+            # a proxy before the registries may have a certificate authority of its own
             "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",
             "--timestamp=0",
             *options,
             str(service),
         )
-        if done.returncode:
-            raise Broken(done.stderr[-3000:].strip())
+        if process.returncode:
+            raise Broken(process.stderr[-3000:].strip())
 
     def inspect(self, image: str) -> Any:
         return json.loads(self("image", "inspect", image))[0]
 
     def run_options(self) -> list[str]:
-        """Return how production runs a container."""
+        """Return the options of a container in production."""
         return [
             "run",
             "--read-only",
@@ -82,10 +82,10 @@ class Engine:
             "--tmpfs=/tmp",
             "--cap-drop=all",
             "--security-opt=no-new-privileges",
-            # podman's own are above what a sandbox lets even root set
+            # a sandbox may not allow podman's own limits, even for root
             "--ulimit=nofile=4096",
             "--ulimit=nproc=4096",
-            # podman leaves it to systemd
+            # podman needs systemd for health checks
             "--no-healthcheck",
         ]
 
@@ -103,7 +103,7 @@ class Response:
 
 
 class Container:
-    """The service in a container that reaches nothing but itself."""
+    """The service in a container without a network."""
 
     def __init__(self, engine: Engine, image: str) -> None:
         self.engine, self.image, self.name = engine, image, f"{image}-web"
@@ -118,34 +118,36 @@ class Container:
 
     def once(self, *command: str) -> str:
         """Run a command in a container of its own."""
-        return said(self.engine.attempt(*self.options, "--rm", self.image, *command))
+        return output_of(
+            self.engine.attempt(*self.options, "--rm", self.image, *command)
+        )
 
     def start(self) -> float:
-        """Run what the image runs, and return when it was told to."""
-        begun = time.time()
+        """Run the image's command, and return the time of the start."""
+        start = time.time()
         self.engine(*self.options, "--detach", f"--name={self.name}", self.image)
-        return begun
+        return start
 
     def execute(self, *command: str) -> str:
-        done = self.engine.attempt("exec", self.name, *command)
-        if done.returncode:
+        process = self.engine.attempt("exec", self.name, *command)
+        if process.returncode:
             logs = self.engine.attempt("logs", self.name)
-            raise Broken(f"{done.stderr}{logs.stderr[-1500:]}".strip())
-        return done.stdout.strip()
+            raise Broken(f"{process.stderr}{logs.stderr[-1500:]}".strip())
+        return process.stdout.strip()
 
-    def ask(
+    def request(
         self, path: str, method: str = "GET", body: str = "", port: int = 8000
     ) -> Response:
         script = (SCRIPTS / "send_request.py").read_text("utf-8")
         arguments = [HOST_NAME, str(port), method, path, body, str(PATIENCE)]
-        told = self.execute("python", "-c", script, *arguments)
-        head, _, text = told.partition("\n")
+        output = self.execute("python", "-c", script, *arguments)
+        head, _, text = output.partition("\n")
         at, status, headers = json.loads(head)
         return Response(at, status, [(name, value) for name, value in headers], text)
 
     @contextlib.contextmanager
     def lingering(self, path: str) -> Iterator[subprocess.Popen[str]]:
-        """Send half a request from beside the container, and go on after a line."""
+        """Send half a request from a second container, and the rest after a line."""
         script = (SCRIPTS / "hold_request.py").read_text("utf-8")
         beside = [f"--network=container:{self.name}", "--interactive", "--rm"]
         command = [*self.engine.run_options(), *beside, self.image]
@@ -160,27 +162,27 @@ class Container:
             yield client
 
     def wait(self) -> int:
-        """Return the exit status, once it has ended."""
+        """Wait for the end of the container, and return its exit status."""
         try:
-            done = self.engine.attempt("wait", self.name, patience=PATIENCE)
+            process = self.engine.attempt("wait", self.name, patience=PATIENCE)
         except subprocess.TimeoutExpired:
             raise Broken(f"it did not end within {PATIENCE:.0f} s.") from None
-        return int(done.stdout)
+        return int(process.stdout)
 
     def remove(self) -> None:
         self.engine.attempt("rm", "--force", "--time=0", self.name)
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode:
-        raise Broken(f"{done.stdout}{done.stderr}".strip())
-    return done.stdout.strip()
+def output_of(process: subprocess.CompletedProcess[str]) -> str:
+    if process.returncode:
+        raise Broken(f"{process.stdout}{process.stderr}".strip())
+    return process.stdout.strip()
 
 
 def debian(engine: Engine, archive: Path, scratch: Path) -> str:
-    """Return an image of Debian's Python, which is packed once.
+    """Return an image of Debian's Python, packed on the first call.
 
-    :param archive: where the packed image stays.
+    :param archive: file that keeps the image between runs.
     """
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -191,14 +193,14 @@ def debian(engine: Engine, archive: Path, scratch: Path) -> str:
 
 
 def bootstrap(folder: Path, archive: Path) -> None:
-    """Pack a minimal Debian with Python, from where this machine's own apt gets it."""
+    """Pack a minimal Debian with Python, from the mirror of this machine's apt."""
     form = ["--format", "$(LABEL) $(CODENAME) $(REPO_URI)"]
     lines = run(["apt-get", "indextargets", *form], ROOT).splitlines()
-    found = [line.split() for line in lines if line.startswith("Debian ")]
-    if not found:
+    targets = [line.split() for line in lines if line.startswith("Debian ")]
+    if not targets:
         raise ProofError("apt knows no Debian: name an image with BASE.")
-    # bookworm, before bookworm-updates
-    _, suite, mirror = min(found, key=lambda words: len(words[1]))
+    # the shortest suite: bookworm, and not bookworm-updates
+    _, suite, mirror = min(targets, key=lambda words: len(words[1]))
     packages = "--include=python3,python3-pip"
     run(
         ["debootstrap", "--variant=minbase", packages, suite, str(folder), mirror], ROOT

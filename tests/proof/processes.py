@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
-# generous: the machine may be busy, and nothing is asserted about time
+# seconds; long, because the machine may be busy and no check depends on time
 PATIENCE = 60.0
 HOST = "127.0.0.1"
-# Debian keeps daemons where the PATH of a user does not look
+# Debian's folders of daemons are not in the PATH of a user
 DAEMONS = ["/usr/sbin", "/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"))[-1:]]
-# how the names of variables begin that reach into a service, or into make
-OURS = (
+# prefixes of the variables that configure a service, or make
+PREFIXES = (
     "DATABASE_URL",
     "FLASK_",
     "GUNICORN",
@@ -35,7 +35,7 @@ SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *DAEMONS])
 
 
 class ProofError(Exception):
-    """The proof cannot be made: nothing is known about the promise."""
+    """The proof cannot be made, so that it has no result."""
 
 
 def find_program(name: str) -> str | None:
@@ -43,14 +43,14 @@ def find_program(name: str) -> str | None:
 
 
 def program(name: str) -> str:
-    found = find_program(name)
-    if found is None:
+    path = find_program(name)
+    if path is None:
         raise ProofError(f"{name!r} is not installed.")
-    return found
+    return path
 
 
 def free_port() -> int:
-    """Return a port below those that the kernel gives to outgoing connections."""
+    """Return a free port below the range of outgoing connections."""
     while True:
         port = random.randrange(20000, 32000)
         with socket.socket() as sock, contextlib.suppress(OSError):
@@ -59,9 +59,9 @@ def free_port() -> int:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment without what would configure a service."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    return {**kept, **variables}
+    """Return the environment without variables that configure a service."""
+    rest = {k: v for k, v in os.environ.items() if not k.startswith(PREFIXES)}
+    return {**rest, **variables}
 
 
 @contextlib.contextmanager
@@ -76,10 +76,10 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in its own process group until the block ends.
 
-    :param port: where it responses once it is ready.
-    :param log: where its output goes.
-    :param user: who it runs as.
-    :param ending: what asks it to end.
+    :param port: port on which it accepts connections once it is ready.
+    :param log: file for its output.
+    :param user: user that it runs as.
+    :param ending: signal that ends it.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -107,8 +107,8 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
             return
         time.sleep(0.05)
-    said = log.read_text("utf-8", "replace")[-2000:]
-    raise ProofError(f"{process.args!r} did not start:\n{said}")
+    output = log.read_text("utf-8", "replace")[-2000:]
+    raise ProofError(f"{process.args!r} did not start:\n{output}")
 
 
 def stop(

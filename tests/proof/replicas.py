@@ -30,9 +30,9 @@ from .scenarios import ITEMS
 from .scenarios import JSON
 from .service import Service
 
-# of load before the instances are replaced
+# seconds of load before the instances are replaced
 SECONDS = 4
-# its Location is made by no view
+# no view sets the Location of its redirect
 REDIRECT = "/api//items"
 MARKS = itertools.count(1)
 
@@ -44,15 +44,15 @@ def prove(service: Service, scratch: Path, rounds: int) -> Iterator[Row]:
             while len(stack.instances) < number:
                 stack.grow()
             with Edge(scratch / name).serving(service, stack.ports) as edge:
-                yield spread(stack, Front(edge), rounds)
+                yield read_elsewhere(stack, Front(edge), rounds)
                 if number == 3:
-                    yield forwarded(Front(edge))
-                    yield drained(stack, Front(edge), database)
-                    yield from loaded(stack, edge, database)
+                    yield check_redirects(Front(edge))
+                    yield drain(stack, Front(edge), database)
+                    yield from run_load(stack, edge, database)
 
 
 class Front:
-    """The edge, and what came back through it."""
+    """A client of the edge, and the counts of its responses."""
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
@@ -70,7 +70,7 @@ class Front:
     def send(
         self, method: str, url: str, name: str = "", **headers: str
     ) -> tuple[str, urllib3.BaseHTTPResponse]:
-        """Request, and return the mark that the edge's log has, and the response."""
+        """Send a request, and return its mark in the edge's log, and the response."""
         mark = str(next(MARKS))
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         response = self.pool.request(
@@ -87,172 +87,172 @@ class Front:
             self.tally.storable += not is_no_store(response.headers.iteritems())
         return mark, response
 
-    def served(self) -> dict[str, int]:
-        """Return by mark the port that was asked last, once all requests are logged."""
+    def ports_by_mark(self) -> dict[str, int]:
+        """Return the last port of each mark, once the log has all requests."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            asked = {m: p for m, p in self.edge.hops() if m in self._marks}
-            if len(asked) == len(self._marks):
+            hops = {m: p for m, p in self.edge.hops() if m in self._marks}
+            if len(hops) == len(self._marks):
                 break
             time.sleep(0.05)
-        return {mark: ports[-1] for mark, ports in asked.items() if ports}
+        return {mark: ports[-1] for mark, ports in hops.items() if ports}
 
 
-def said(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """Return the JSON of a response, nothing for what nginx says itself."""
+def parse(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """Return the JSON of a response, an empty object for a page of nginx itself."""
     try:
-        found: dict[str, Any] = response.json()
+        body: dict[str, Any] = response.json()
     except ValueError:
         return {}
-    return found
+    return body
 
 
-def judged(scenario: str, tally: Tally) -> Row:
+def judge(scenario: str, tally: Tally) -> Row:
     row = Row("replicas", scenario, tally, counted=False)
     if not tally.requests or tally.stale or tally.not_modified or tally.storable:
         row.fail("a write was lost or not read, or a response is storable.")
     return row
 
 
-def spread(stack: Stack, front: Front, rounds: int) -> Row:
-    """Save through one instance, and read through every instance."""
+def read_elsewhere(stack: Stack, front: Front, rounds: int) -> Row:
+    """Save through one instance, and read through each instance."""
     number = len(stack.instances)
-    elsewhere = []
+    pairs = []
     for _ in range(rounds):
         saver, response = front.send("POST", ITEMS, "saved by one instance")
-        saved = said(response).get("id")
+        id = parse(response).get("id")
         for _ in stack.instances:
             reader, response = front.send("GET", ITEMS)
-            listed = [item["id"] for item in said(response).get("items", ())]
-            front.tally.stale += listed[:1] != [saved]
-            elsewhere.append((saver, reader))
-    served = front.served()
-    row = judged(f"{number} instances: save, read at all", front.tally)
-    row.measured.append(
+            ids = [item["id"] for item in parse(response).get("items", ())]
+            front.tally.stale += ids[:1] != [id]
+            pairs.append((saver, reader))
+    ports = front.ports_by_mark()
+    row = judge(f"{number} instances: save, read at all", front.tally)
+    row.figures.append(
         f"start to first response: {stack.instances[-1].seconds[0]:.1f} s"
     )
-    busy = collections.Counter(served.values())
-    if any(busy[port] < rounds // 2 for port in stack.ports):
-        row.fail(f"not every instance had its share: {[*busy.values()]}.")
-    if sum(served.get(a) != served.get(b) for a, b in elsewhere) < rounds:
-        row.fail("what one instance saved was not read through another.")
+    shares = collections.Counter(ports.values())
+    if any(shares[port] < rounds // 2 for port in stack.ports):
+        row.fail(f"not every instance had its share: {[*shares.values()]}.")
+    if sum(ports.get(a) != ports.get(b) for a, b in pairs) < rounds:
+        row.fail("too few items were read through another instance than saved them.")
     return row
 
 
-def forwarded(front: Front) -> Row:
-    """Ask as a client of the edge, over HTTP and HTTPS, and as a liar."""
-    lies = {"X_Forwarded_Host": "evil.example", "X_Forwarded_Proto": "https"}
-    expected = [
+def check_redirects(front: Front) -> Row:
+    """Request a redirect over HTTP and HTTPS, and with forged header fields."""
+    forgeries = {"X_Forwarded_Host": "evil.example", "X_Forwarded_Proto": "https"}
+    cases = [
         (front.edge.url, {}, 308, f"http://{NAME}{ITEMS}"),
         (front.edge.tls_url, {}, 308, f"https://{NAME}{ITEMS}"),
-        (front.edge.url, lies, 308, f"http://{NAME}{ITEMS}"),
+        (front.edge.url, forgeries, 308, f"http://{NAME}{ITEMS}"),
         (front.edge.url, {"Host": "evil.example"}, 400, None),
     ]
-    wrong = []
-    for url, headers, *right in expected:
+    redirects = []
+    for url, headers, *expected in cases:
         _, response = front.send("GET", url + REDIRECT, **headers)
-        if [response.status, response.headers.get("Location")] != right:
-            wrong.append(f"{response.status} {response.headers.get('Location')}")
-    row = judged("scheme and host in Location", front.tally)
-    for found in wrong:
-        row.fail(f"the redirect is {found}.")
+        if [response.status, response.headers.get("Location")] != expected:
+            redirects.append(f"{response.status} {response.headers.get('Location')}")
+    row = judge("scheme and host in Location", front.tally)
+    for redirect in redirects:
+        row.fail(f"the redirect is {redirect}.")
     return row
 
 
-def drained(stack: Stack, front: Front, database: Postgres) -> Row:
+def drain(stack: Stack, front: Front, database: Postgres) -> Row:
     """End an instance while it has requests in flight, and start it again."""
-    ending = stack.instances[0]
+    instance = stack.instances[0]
     number = 2 * len(stack.instances)
     with ThreadPoolExecutor(number) as threads:
-        with database.locked("items"):
-            sent = [
+        with database.lock("items"):
+            futures = [
                 threads.submit(front.send, "POST", ITEMS, "saved in time")
                 for _ in range(number)
             ]
             database.wait_for_locks(number, "NOT granted")
-            ending.signal(signal.SIGTERM)
+            instance.signal(signal.SIGTERM)
             time.sleep(1)
-        responses = dict(future.result() for future in sent)
-    status = ending.wait()
-    row = judged("SIGTERM: requests in flight", front.tally)
-    served = front.served()
-    in_time = [a.status for m, a in responses.items() if served.get(m) == ending.port]
-    if status or not in_time or {a.status for a in responses.values()} != {201}:
-        row.fail(f"it responded with {in_time} and ended with {status}.")
-    ending.start()
+        responses = dict(future.result() for future in futures)
+    status = instance.wait()
+    row = judge("SIGTERM: requests in flight", front.tally)
+    ports = front.ports_by_mark()
+    statuses = [r.status for m, r in responses.items() if ports.get(m) == instance.port]
+    if status or not statuses or {r.status for r in responses.values()} != {201}:
+        row.fail(f"the instance sent {statuses} and ended with {status}.")
+    instance.start()
     return row
 
 
-def loaded(stack: Stack, edge: Edge, database: Postgres) -> Iterator[Row]:
+def run_load(stack: Stack, edge: Edge, database: Postgres) -> Iterator[Row]:
     """Replace the instances one by one while clients write and read."""
     load = Load(edge.url, NAME)
     with load.running():
-        begun = time.monotonic()
+        start = time.monotonic()
         time.sleep(SECONDS)
-        tally = load.turn()
-        speed = tally.requests / (time.monotonic() - begun)
-        row = judged(f"3 instances under load, {SECONDS} s", tally)
-        row.measured.append(f"{speed:.0f} requests/s")
+        tally = load.take_tally()
+        speed = tally.requests / (time.monotonic() - start)
+        row = judge(f"3 instances under load, {SECONDS} s", tally)
+        row.figures.append(f"{speed:.0f} requests/s")
         yield row
         for number in (signal.SIGTERM, signal.SIGKILL):
-            yield replaced(stack, edge, load, number, speed)
-        yield settled(stack, edge, load)
-    yield kept(load, database)
+            yield replace_all(stack, edge, load, number, speed)
+        yield check_balance(stack, edge, load)
+    yield compare_database(load, database)
 
 
-def replaced(
+def replace_all(
     stack: Stack, edge: Edge, load: Load, number: signal.Signals, before: float
 ) -> Row:
-    passed_on, repeated = edge.passed_on(), load.repeated.copy()
-    begun = time.monotonic()
+    retries, repeats = edge.count_retries(), load.repeats.copy()
+    start = time.monotonic()
     seconds = [replace(instance, number) for instance in stack.instances]
-    tally = load.turn()
-    speed = tally.requests / (time.monotonic() - begun)
-    row = judged(f"each replaced: {number.name}", tally)
-    passed_on = edge.passed_on() - passed_on
-    if not passed_on:
-        row.fail("no request met an instance that was gone, so it shows nothing.")
-    again = ", ".join(f"{n} {m}" for m, n in (load.repeated - repeated).items())
-    row.measured += [
+    tally = load.take_tally()
+    speed = tally.requests / (time.monotonic() - start)
+    row = judge(f"each replaced: {number.name}", tally)
+    retries = edge.count_retries() - retries
+    if not retries:
+        row.fail("nginx passed no request on, so the scenario proves nothing.")
+    again = ", ".join(f"{n} {m}" for m, n in (load.repeats - repeats).items())
+    row.figures += [
         f"responding again after {statistics.median(seconds):.1f} s",
         f"{speed:.0f} requests/s, {speed / before:.0%} of before",
-        f"{passed_on} passed on by nginx",
+        f"{retries} passed on by nginx",
         f"{again or 'none'} sent again by a client",
     ]
     return row
 
 
 def replace(instance: Instance, number: signal.Signals) -> float:
-    begun = time.monotonic()
+    start = time.monotonic()
     instance.signal(number)
     instance.wait()
     instance.start()
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
-def settled(stack: Stack, edge: Edge, load: Load) -> Row:
-    """See that nginx asks every instance again."""
-    before = edge.served()
+def check_balance(stack: Stack, edge: Edge, load: Load) -> Row:
+    """Check that nginx sends requests to each instance again."""
+    before = edge.count_by_port()
     time.sleep(SECONDS / 2)
-    row = judged("all serve again", load.turn())
-    if idle := set(stack.ports) - set(edge.served() - before):
-        row.fail(f"{len(idle)} instances are not asked any more.")
+    row = judge("all serve again", load.take_tally())
+    if idle := set(stack.ports) - set(edge.count_by_port() - before):
+        row.fail(f"{len(idle)} instances get no requests any more.")
     return row
 
 
-def kept(load: Load, database: Postgres) -> Row:
-    """Compare what was acknowledged with what the database has."""
+def compare_database(load: Load, database: Postgres) -> Row:
+    """Compare the acknowledged writes with the database."""
     row = Row("replicas", "acknowledged, in the database", counted=False)
     query = "SELECT coalesce(json_object_agg(id, name), '{}') FROM items"
     query += " WHERE name LIKE 'client %'"
-    found = {int(id): name for id, name in json.loads(database.ask(query)).items()}
-    acknowledged = load.ledger.latest()
-    lost = sum(found.get(id) != name for id, name in acknowledged.items())
-    row.guarded = Tally(len(acknowledged), stale=lost)
-    if lost:
+    names = {int(id): name for id, name in json.loads(database.query(query)).items()}
+    ledger = load.ledger.latest()
+    losses = sum(names.get(id) != name for id, name in ledger.items())
+    row.service = Tally(len(ledger), stale=losses)
+    if losses:
         row.fail("an acknowledged write is not in the database.")
-    if len(found.keys() - acknowledged.keys()) > load.repeated["POST"]:
+    if len(names.keys() - ledger.keys()) > load.repeats["POST"]:
         row.fail("the database has items that nobody saved.")
-    for refusal in load.refusals():
-        row.fail(refusal)
+    for failure in load.failures():
+        row.fail(failure)
     return row

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from dataclasses import field
 
 LEGEND = """\
-reused: by a cache, without the origin server; stale: contradicts what the origin server had acknowledged;
-storable: without exactly the three no-store headers; -: not counted, or none.
-cross-origin: stale counts writes, and pages shown in a frame, that came through.
-deception: stale counts who was given another's page.
-control: against plain Flask; edge: without deploy/; nginx to haproxy, deception: with the setting;
+reused: a cache sent the response without a request to the origin server.
+stale: the response contradicts what the origin server had acknowledged.
+storable: the response does not have exactly the three no-store header fields.
+-: not counted, or not run.
+cross-origin: stale counts writes that arrived, and pages that a frame rendered.
+deception: stale counts responses that a second user got and that name the first.
+control: plain Flask; edge: nginx without deploy/; nginx to haproxy, deception: with the setting;
 declared, sign-out, adoption: without what the row is about."""
 
 HEADS = ("requests", "reused", "stale", "304", "storable", "reused", "stale", "304")
@@ -19,7 +21,7 @@ WIDTHS = (10, 9, 7, 5, 10, 10, 7, 5)
 
 @dataclass
 class Tally:
-    """What came back for a number of requests."""
+    """The counts of a number of requests and their responses."""
 
     requests: int = 0
     reused: int = 0
@@ -36,28 +38,28 @@ class Tally:
 class Row:
     """One scenario with one cache or client, and the control beside it.
 
-    :param guarded: counts of the service's responses, None if only the control ran.
+    :param service: counts of the service's responses, None if only the control ran.
     :param control: counts of the control's responses, None if there is none.
-    :param failures: what does not keep the promise, in words.
+    :param failures: sentences, one for each check that failed.
     """
 
     client: str
     scenario: str
-    guarded: Tally | None = None
+    service: Tally | None = None
     control: Tally | None = None
     failures: list[str] = field(default_factory=list)
-    # figures that nothing is asserted about
-    measured: list[str] = field(default_factory=list)
+    # no check depends on them
+    figures: list[str] = field(default_factory=list)
     checks: int = 1
-    # whether a pass-through before the origin counted what arrived
+    # whether a pass-through before the origin server counted requests
     counted: bool = True
 
-    def fail(self, fact: str) -> None:
-        self.failures.append(f"{self.client}, {self.scenario}: {fact}")
+    def fail(self, problem: str) -> None:
+        self.failures.append(f"{self.client}, {self.scenario}: {problem}")
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the lines of the table that the run ends with."""
+    """Yield the lines of the table at the end of a run."""
     width = max(len(row.scenario) for row in rows)
     yield f"{'':{10 + width}}{'service':>41}{'control':>22}"
     yield _line("client", "scenario", HEADS, width)
@@ -66,8 +68,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{line}  FAILED" if row.failures else line
     yield ""
     for row in rows:
-        if row.measured:
-            yield f"{row.client}, {row.scenario}: {'; '.join(row.measured)}"
+        if row.figures:
+            yield f"{row.client}, {row.scenario}: {'; '.join(row.figures)}"
     yield ""
     yield LEGEND
 
@@ -78,15 +80,15 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> Iterator[str]:
-    found = row.guarded
-    if found is None:
+    tally = row.service
+    if tally is None:
         yield from "-----"
     else:
-        yield str(found.requests)
-        yield str(found.reused) if row.counted else "-"
-        yield str(found.stale)
-        yield str(found.not_modified)
-        yield str(found.storable)
+        yield str(tally.requests)
+        yield str(tally.reused) if row.counted else "-"
+        yield str(tally.stale)
+        yield str(tally.not_modified)
+        yield str(tally.storable)
     if row.control is None:
         yield from "---"
     else:

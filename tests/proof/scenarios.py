@@ -17,7 +17,7 @@ from .processes import ProofError
 from .report import Tally
 from .service import Origin
 
-# written here again, so that a change of the guard's own text is seen
+# repeated here, so that the proof notices a change in the guard
 NO_STORE = [
     ("cache-control", "no-store, no-cache, must-revalidate, private, max-age=0"),
     ("expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
@@ -34,7 +34,7 @@ CACHE_FIELDS = {
     "surrogate-control",
     "x-accel-expires",
 }
-# what a client sends that holds a copy from before
+# header fields of a client with a copy from before
 CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
@@ -48,9 +48,10 @@ JSON = {"Content-Type": "application/json"}
 class Response:
     status: int
     body: bytes
-    asked: bool
-    # by the origin; None if it was not asked, or did not response
-    sent: Headers | None
+    # whether it came without a request to the origin server
+    reused: bool
+    # of the origin server's response, None where none came
+    origin_fields: Headers | None
 
     def json(self) -> Any:
         try:
@@ -60,7 +61,7 @@ class Response:
 
 
 def is_no_store(headers: Iterable[tuple[str, str]]) -> bool:
-    """Return whether exactly the three no-store fields speak to caches."""
+    """Return whether the fields for caches are exactly the three no-store fields."""
     fields = [
         (lower, value)
         for name, value in headers
@@ -70,10 +71,10 @@ def is_no_store(headers: Iterable[tuple[str, str]]) -> bool:
 
 
 class Bench:
-    """A cache before an origin, and what came back through it.
+    """A cache before an origin server, and the counts of its responses.
 
     :param front: the URL of the cache.
-    :param counter: the pass-through between the cache and its origin.
+    :param counter: the pass-through between the cache and the origin server.
     """
 
     def __init__(self, front: str, counter: Counter, origin: Origin) -> None:
@@ -85,7 +86,7 @@ class Bench:
         self._marks = itertools.count(1)
 
     def send(self, path: str, method: str = "GET", **headers: str) -> Response:
-        """Request through the cache; safe in threads."""
+        """Send a request through the cache; threads may share it."""
         mark = str(next(self._marks))
         body = headers.pop("body", None)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -93,32 +94,31 @@ class Bench:
         response = self.pool.request(
             method, self.front + path, headers=fields, body=body, redirect=False
         )
-        asked = mark in self.counter.seen
-        sent = self.counter.seen.pop(mark, None)
-        return Response(response.status, response.data, asked, sent)
+        reused = mark not in self.counter.responses
+        origin_fields = self.counter.responses.pop(mark, None)
+        return Response(response.status, response.data, reused, origin_fields)
 
     def count(self, response: Response) -> Response:
         self.tally.requests += 1
         self.tally.not_modified += response.status == 304
-        self.tally.reused += not response.asked
-        self.tally.storable += response.sent is not None and not is_no_store(
-            response.sent
-        )
+        self.tally.reused += response.reused
+        fields = response.origin_fields
+        self.tally.storable += fields is not None and not is_no_store(fields)
         return response
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Response:
+    def request(self, path: str, method: str = "GET", **headers: str) -> Response:
         return self.count(self.send(path, method, **headers))
 
-    def expect(self, fact: bool) -> None:
-        """Count a response as stale unless it says what the origin has to say."""
-        self.tally.stale += not fact
+    def expect(self, condition: bool) -> None:
+        """Count a response as stale unless a condition holds."""
+        self.tally.stale += not condition
 
     def save(self, name: str = "saved") -> int:
         return save(self.origin.url, name)
 
 
 def write(origin: str, method: str, path: str, name: str = "") -> Any:
-    """Write straight to the origin, so that no cache hears of it."""
+    """Write to the origin server itself, so that no cache invalidates its copies."""
     body = json.dumps({"name": name}) if name else None
     response = urllib3.request(method, origin + path, body=body, headers=JSON)
     if response.status >= 300:
@@ -130,84 +130,84 @@ def save(origin: str, name: str) -> int:
     return int(write(origin, "POST", ITEMS, name)["id"])
 
 
-def names(response: Response) -> set[object]:
+def ids(response: Response) -> set[object]:
     return {item["id"] for item in response.json().get("items", ())}
 
 
 def read_your_writes(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        saved = bench.save()
-        bench.expect(saved in names(bench.ask(ITEMS)))
+        id = bench.save()
+        bench.expect(id in ids(bench.request(ITEMS)))
 
 
-def missing_then_created(bench: Bench, rounds: int) -> None:
-    saved = bench.save()
+def create_after_404(bench: Bench, rounds: int) -> None:
+    id = bench.save()
     for _ in range(rounds):
-        path = f"{ITEMS}/{saved + 1}"
-        bench.expect(bench.ask(path).status == 404)
-        saved = bench.save()
-        bench.expect(bench.ask(path).status == 200)
+        path = f"{ITEMS}/{id + 1}"
+        bench.expect(bench.request(path).status == 404)
+        id = bench.save()
+        bench.expect(bench.request(path).status == 200)
 
 
-def deleted_then_gone(bench: Bench, rounds: int) -> None:
+def read_after_delete(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
         path = f"{ITEMS}/{bench.save()}"
-        bench.expect(bench.ask(path).status == 200)
+        bench.expect(bench.request(path).status == 200)
         write(bench.origin.url, "DELETE", path)
-        bench.expect(bench.ask(path).status == 404)
+        bench.expect(bench.request(path).status == 404)
 
 
-def unknown_path(bench: Bench, rounds: int) -> None:
+def request_unknown_path(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        bench.expect(bench.ask("/api/unknown").status == 404)
+        bench.expect(bench.request("/api/unknown").status == 404)
 
 
-def wrong_method(bench: Bench, rounds: int) -> None:
+def read_after_405(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        bench.expect(bench.ask(ITEMS, "PATCH").status == 405)
-        saved = bench.save()
-        bench.expect(saved in names(bench.ask(ITEMS)))
+        bench.expect(bench.request(ITEMS, "PATCH").status == 405)
+        id = bench.save()
+        bench.expect(id in ids(bench.request(ITEMS)))
 
 
-def redirect(bench: Bench, rounds: int) -> None:
+def request_redirect(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        bench.expect(bench.ask("/api//items").status == 308)
+        bench.expect(bench.request("/api//items").status == 308)
 
 
-def malformed(bench: Bench, rounds: int) -> None:
+def send_malformed(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        broken = bench.ask(ITEMS, "POST", body='{"name"', **JSON)
-        bench.expect(broken.status == 400)
-        bench.expect(bench.ask(f"{ITEMS}?limit=few").status == 400)
+        response = bench.request(ITEMS, "POST", body='{"name"', **JSON)
+        bench.expect(response.status == 400)
+        bench.expect(bench.request(f"{ITEMS}?limit=few").status == 400)
 
 
-def head(bench: Bench, rounds: int) -> None:
+def send_head(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        response = bench.ask(ITEMS, "HEAD")
+        response = bench.request(ITEMS, "HEAD")
         bench.expect((response.status, response.body) == (200, b""))
 
 
-def options(bench: Bench, rounds: int) -> None:
+def send_options(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
-        bench.expect(bench.ask(ITEMS, "OPTIONS").status == 200)
+        bench.expect(bench.request(ITEMS, "OPTIONS").status == 200)
 
 
-def conditional(bench: Bench, rounds: int) -> None:
+def send_conditions(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
         path = f"{ITEMS}/{bench.save()}"
-        bench.expect(bench.ask(path).status == 200)
+        bench.expect(bench.request(path).status == 200)
         for name, value in CONDITIONS.items():
-            bench.expect(bench.ask(path, **{name: value}).status == 200)
+            bench.expect(bench.request(path, **{name: value}).status == 200)
 
 
-def other_user(bench: Bench, rounds: int) -> None:
+def alternate_users(bench: Bench, rounds: int) -> None:
     for number in range(rounds):
         user = ("alice", "bob")[number % 2]
-        response = bench.ask("/whoami", X_Forwarded_User=user)
+        response = bench.request("/whoami", X_Forwarded_User=user)
         bench.expect(response.json().get("user") == user)
 
 
-def parallel_readers(bench: Bench, rounds: int) -> None:
+def read_in_parallel(bench: Bench, rounds: int) -> None:
     with ThreadPoolExecutor(READERS) as threads:
         for number in range(rounds):
             path = f"{ITEMS}/{bench.save(f'round {number}')}"
@@ -216,33 +216,33 @@ def parallel_readers(bench: Bench, rounds: int) -> None:
                 bench.expect(response.json().get("name") == f"round {number}")
 
 
-def origin_restarted(bench: Bench, rounds: int) -> None:
+def restart_origin(bench: Bench, rounds: int) -> None:
     paths = [f"{ITEMS}?limit={number}" for number in range(1, rounds + 1)]
     for path in paths:
         bench.send(path)
     bench.origin.stop()
     bench.origin.start()
-    saved = bench.save()
+    id = bench.save()
     for path in paths:
-        bench.expect(saved in names(bench.ask(path)))
+        bench.expect(id in ids(bench.request(path)))
 
 
-def origin_down(bench: Bench, rounds: int) -> None:
-    # other paths than elsewhere: a cache may keep its own 502 for a while
+def stop_origin(bench: Bench, rounds: int) -> None:
+    # a cache may keep its own 502 for a while, so no other scenario has these paths
     paths = [f"{ITEMS}?limit={100 - number}" for number in range(rounds)]
     for path in paths:
         bench.send(path)
     bench.origin.stop()
     for path in paths:
-        bench.expect(bench.ask(path).status in {502, 503, 504})
+        bench.expect(bench.request(path).status in {502, 503, 504})
     bench.origin.start()
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is done through a cache.
+    """Requests through a cache.
 
-    :param leaks: the caches that response it without the origin for plain Flask.
+    :param leaks: the caches that reuse a response of the control.
     """
 
     name: str
@@ -252,28 +252,28 @@ class Scenario:
 
 BOTH = frozenset({"nginx", "varnish"})
 NGINX = frozenset({"nginx"})
-# no cache keeps the responses to these methods, so that there is nothing to leak
+# no cache stores the responses to these requests
 NONE = frozenset[str]()
 
 SCENARIOS = [
     Scenario("read your writes", read_your_writes, BOTH),
-    Scenario("404, then created", missing_then_created, BOTH),
-    Scenario("deleted, then gone", deleted_then_gone, BOTH),
-    Scenario("unknown path", unknown_path, BOTH),
-    Scenario("wrong method, then read", wrong_method, BOTH),
-    Scenario("redirect", redirect, NGINX),
-    Scenario("malformed JSON and query", malformed, NGINX),
-    Scenario("HEAD", head, BOTH),
-    Scenario("OPTIONS", options, NONE),
-    Scenario("conditional requests", conditional, BOTH),
-    Scenario("another user's response", other_user, BOTH),
-    Scenario("16 parallel readers", parallel_readers, BOTH),
-    Scenario("origin restarted", origin_restarted, BOTH),
-    Scenario("origin down", origin_down, BOTH),
+    Scenario("404, then created", create_after_404, BOTH),
+    Scenario("deleted, then gone", read_after_delete, BOTH),
+    Scenario("unknown path", request_unknown_path, BOTH),
+    Scenario("wrong method, then read", read_after_405, BOTH),
+    Scenario("redirect", request_redirect, NGINX),
+    Scenario("send_malformed JSON and query", send_malformed, NGINX),
+    Scenario("HEAD", send_head, BOTH),
+    Scenario("OPTIONS", send_options, NONE),
+    Scenario("conditional requests", send_conditions, BOTH),
+    Scenario("another user's response", alternate_users, BOTH),
+    Scenario("16 parallel readers", read_in_parallel, BOTH),
+    Scenario("origin restarted", restart_origin, BOTH),
+    Scenario("origin down", stop_origin, BOTH),
 ]
-# applied by hand to the list, and forgotten on the item
+# the story's decorator is on the list, and missing on the item
 ARTICLE = [
     Scenario("decorated: the list", read_your_writes, NONE),
-    Scenario("forgotten: one item", deleted_then_gone, BOTH),
-    Scenario("out of reach: unknown path", unknown_path, BOTH),
+    Scenario("forgotten: one item", read_after_delete, BOTH),
+    Scenario("out of reach: unknown path", request_unknown_path, BOTH),
 ]

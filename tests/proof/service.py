@@ -22,7 +22,7 @@ ORIGINS = Path(__file__).resolve().parent / "origins"
 class Service:
     """The default service, baked and set up as its README says.
 
-    :param folder: where the service lies.
+    :param folder: the service's folder.
     :param scratch: a folder for logs and databases.
     """
 
@@ -50,9 +50,9 @@ class Service:
 
 
 class Origin:
-    """A server behind the caches that can be stopped and started on its port.
+    """An origin server that can stop and start again on its port.
 
-    :param module: the module of the folder origins whose app it serves.
+    :param module: module with its app, in the folder `origins` or in the service.
     """
 
     def __init__(self, service: Service, module: str, *arguments: str) -> None:
@@ -86,7 +86,7 @@ class Origin:
 def bake(scratch: Path, mutation: str | None = None) -> Service:
     """Bake the default service, set it up and return it.
 
-    :param mutation: name of a mistake to make in it.
+    :param mutation: name of a mistake to make in the service.
     """
     service = Service(generate(scratch), scratch)
     run(["make", "setup", f"PYTHON={sys.executable}"], service.folder)
@@ -96,7 +96,7 @@ def bake(scratch: Path, mutation: str | None = None) -> Service:
 
 
 def generate(folder: Path, *answers: str) -> Path:
-    """Bake a service into a folder and return where it lies."""
+    """Bake a service into a folder and return its path."""
     cookiecutter = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input"]
     run([*cookiecutter, "--output-dir", str(folder), *answers], ROOT)
     return folder / "saved-items"
@@ -108,8 +108,8 @@ def run(
     env: dict[str, str] | None = None,
     user: str | None = None,
 ) -> str:
-    """Run a command to its end and return what it printed."""
-    done = subprocess.run(
+    """Run a command to its end and return its output."""
+    process = subprocess.run(
         command,
         cwd=cwd,
         env=env if env is not None else environment(),
@@ -119,7 +119,7 @@ def run(
         text=True,
         user=user,
     )
-    if done.returncode:
+    if process.returncode:
         program = shutil.which(command[0]) or command[0]
-        raise ProofError(f"{program} {command[1:]} failed:\n{done.stdout[-3000:]}")
-    return done.stdout
+        raise ProofError(f"{program} {command[1:]} failed:\n{process.stdout[-3000:]}")
+    return process.stdout

@@ -1,4 +1,4 @@
-"""Keep a request in the hands of a worker until a line arrives on stdin."""
+"""Send half a request, and the rest once a line arrives on stdin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Content-Length: {len(body)}
 """
 with socket.create_connection(("127.0.0.2", 8000), timeout=60) as service:
     service.sendall(head.replace("\n", "\r\n").encode("ascii"))
-    # a worker says 100, and the kernel does not
+    # a worker sends 100, so the request has left the kernel's queue
     print(service.recv(99).decode("ascii").split()[1], flush=True)
     service.sendall(body[:5])
     sys.stdin.readline()

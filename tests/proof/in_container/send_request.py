@@ -1,4 +1,4 @@
-"""Ask the service of this container, as soon as it responses."""
+"""Send a request to the service of this container once it accepts connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ host, port, method, path, body, patience = sys.argv[1:]
 headers = {"Host": host, "Content-Type": "application/json"}
 deadline = time.time() + float(patience)
 while True:
-    # what listens on 127.0.0.1 alone does not response on 127.0.0.2
+    # a service that listens on 127.0.0.1 alone does not accept 127.0.0.2
     service = HTTPConnection("127.0.0.2", int(port), timeout=30)
     try:
         service.request(method, path, body or None, headers)

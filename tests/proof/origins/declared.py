@@ -1,4 +1,4 @@
-"""The baked service, with views that say more than how long, each beside its control."""
+"""The baked service, with views that use each argument of `@cacheable`, and controls."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from saved_items import create_app
 from saved_items.nocache import cacheable
 from saved_items.nocache import nocache
 
-REASON = "what the proof looks at"
-# how often each view ran
+REASON = "a view of the proof"
+# the number of runs of each view
 runs: collections.Counter[str] = collections.Counter()
 bp = Blueprint("declared", __name__)
 
 
 def add(name: str, body: Any = None, **arguments: Any) -> None:
-    """Add a public view; what it responds with tells how often it ran."""
+    """Add a public view; without a body it responds with the number of its runs."""
 
     def view() -> ResponseReturnValue:
         runs[name] += 1
@@ -39,7 +39,7 @@ def style() -> Response:
     return Response(":root {}", mimetype="text/css")
 
 
-def tagged() -> Response:
+def respond_with_etag() -> Response:
     return Response("x", headers={"ETag": '"1"'})
 
 
@@ -49,9 +49,9 @@ add("shared-never", max_age=3600, shared_max_age=0)
 add("hour", max_age=3600)
 add("greeting", greeting, max_age=3600, vary=["Accept-Language"])
 add("greeting-without-vary", greeting, max_age=3600)
-# stale at once for browsers and after a second for shared caches, which then ask
+# stale at once in browsers and after a second in shared caches, which then revalidate
 add("etag", max_age=0, shared_max_age=1, etag=lambda: "1")
-add("etag-by-the-view", tagged, max_age=0, shared_max_age=1)
+add("etag-by-the-view", respond_with_etag, max_age=0, shared_max_age=1)
 add("immutable.css", style, max_age=3600, immutable=True)
 add("mutable.css", style, max_age=3600)
 
@@ -64,7 +64,7 @@ def count_runs() -> ResponseReturnValue:
 
 @bp.get("/styled")
 @nocache
-def styled() -> str:
+def link_styles() -> str:
     links = ("immutable.css", "mutable.css")
     return "".join(f'<link rel="stylesheet" href="/{name}">' for name in links)
 

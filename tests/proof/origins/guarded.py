@@ -1,4 +1,4 @@
-"""The baked service, with what its README shows how to add."""
+"""The baked service, with views like those that its README adds."""
 
 from __future__ import annotations
 

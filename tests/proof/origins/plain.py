@@ -1,9 +1,9 @@
-"""Controls: the same API in plain Flask, as the story began and as it went on.
+"""The controls: the same API in plain Flask, with the ETags of the story.
 
-Its ETags are what the story's network tab showed. With CONTROL=article the list, and
-only the list, has the decorator that the story applied by hand; with CONTROL=dated
-responses tell how old they are, from which browsers guess for how long they are fresh.
-With CONTROL=open it takes JSON of any type from any origin, as careless APIs do.
+CONTROL=article applies the story's decorator to the list, and to nothing else.
+CONTROL=dated sends Last-Modified, from which browsers compute a heuristic freshness.
+CONTROL=no-cache sends Cache-Control: no-cache.
+CONTROL=open takes JSON of any media type from any origin.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The baked service, with sign-outs and a first visit that clear the browser's cache.
+"""The baked service, with the recipes of docs/caching.md and docs/adopting.md.
 
-What the proof sends in the query of /sign-out, or to /deployed, leaves a part of the
-recipes of docs/caching.md and docs/adopting.md out, which is the control.
+The queries of /sign-out and /deployed choose the parts of a recipe; the control has
+fewer of them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from saved_items.nocache import nocache
 
 CLEAR = "Clear-Site-Data"
 bp = Blueprint("accounts", __name__)
-# a session that ends here alone leaves its cookie as it is
+# the open sessions; the end of one does not change its cookie
 sessions: set[str] = set()
-# the path that clears the browser's cache, once the service is deployed
+# the path whose response clears the browser's cache, once deployed
 clearing: set[str] = set()
 
 
@@ -45,7 +45,7 @@ def account() -> ResponseReturnValue:
 
 
 @bp.get("/orders")
-@cacheable(max_age=31536000, reason="the copies of old, fresh for a year")
+@cacheable(max_age=31536000, reason="copies from before, fresh for a year")
 def orders() -> ResponseReturnValue:
     return str(time.monotonic_ns())
 
