@@ -58,8 +58,8 @@ class Item(Model):
     )
 
 
-# rows through a connection take a third of the time of a session's objects; where
-# those are worth it, for relations, use db.session
+# rows of a connection cost less than the objects of a session; where those are worth
+# it, for relations, use db.session
 ItemRow = Row[int, str, datetime]
 COLUMNS = (Item.id, Item.name, Item.created_at)
 PAGE = (
