@@ -114,6 +114,15 @@ def test_nc004_unsafe_method(app: NoCacheFlask, method: str) -> None:
     assert ids(app) == ["NC004"]
 
 
+def test_nc004_names_methods_sorted(app: NoCacheFlask) -> None:
+    methods = ["PUT", "DELETE", "PATCH", "POST"]
+    app.add_url_rule("/", "page", HOUR(fresh()), methods=methods)
+
+    (finding,) = [f for f in audit_app(app) if f.id == "NC004"]
+
+    assert "DELETE, PATCH, POST, PUT" in finding.message
+
+
 def test_nc004_get_noop(app: NoCacheFlask) -> None:
     app.add_url_rule("/", "page", HOUR(fresh()), methods=["GET", "HEAD", "OPTIONS"])
 

@@ -9,6 +9,8 @@ import inspect
 import re
 import textwrap
 import typing as t
+from types import FunctionType
+from types import MethodType
 
 # the package of the code or type that a decorator returns, the name of the library, and
 # a pattern of the modules and names in it that are caching decorators
@@ -52,8 +54,6 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
     :param view: the view, as registered for a route.
     :param methods: the methods of the route, to find those of a view class.
     """
-    if is_plain(view):
-        return []
     views = [view]
     if (view_class := getattr(view, "view_class", None)) is not None:
         names = ["dispatch_request", *(method.lower() for method in methods)]
@@ -64,7 +64,7 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
 
 def is_plain(view: t.Any) -> bool:
     """Return whether a view is a function without decorators."""
-    return inspect.isfunction(view) and not (view.__closure__ or view.__dict__)
+    return isinstance(view, FunctionType) and not (view.__closure__ or view.__dict__)
 
 
 def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator[t.Any]:
@@ -79,8 +79,8 @@ def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator
 
 def _libraries(view: t.Any) -> t.Iterator[str]:
     for function in layers(view, wrappers=True):
-        inner = function.__func__ if inspect.ismethod(function) else function
-        code = inner.__code__ if inspect.isfunction(inner) else None
+        inner = function.__func__ if isinstance(function, MethodType) else function
+        code = inner.__code__ if isinstance(inner, FunctionType) else None
         module = (
             inner.__globals__.get("__name__", "") if code else type(inner).__module__
         )
@@ -94,8 +94,8 @@ def _libraries(view: t.Any) -> t.Iterator[str]:
             hasattr(function, mark) for mark in DOGPILE
         ):
             yield "dogpile.cache"
-        elif code and _wraps(inner) and (names := _sources(code)):
-            if library := _store(inner, names):
+        elif code and "get" in code.co_names and _wraps(inner):
+            if library := _store(inner, _sources(code)):
                 yield library
 
 
@@ -134,8 +134,6 @@ def _wraps(function: t.Any) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _sources(code: t.Any) -> tuple[str, ...]:
     """Return the names on which a function calls get() for the values it returns."""
-    if "get" not in code.co_names:
-        return ()
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, SyntaxError, TypeError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import re
 import sys
 import typing as t
+from types import CodeType
 
 from ..blueprint import on_api
 from ..declare import policy_of
@@ -137,11 +137,11 @@ def survey(app: Flask) -> t.Iterator[Registration]:
         if owner not in blueprints:
             blueprints[owner] = on_api(app, _lineage(owner))
         api, redirect = blueprints[owner], rule.redirect_to is not None
-        methods = rule.methods or ()
+        methods = rule.methods or set()
         route = Route(
             _rule_text(rule),
             rule.endpoint,
-            tuple(sorted(m for m in methods if m not in AUTOMATIC)) or ("OPTIONS",),
+            tuple(sorted(methods - AUTOMATIC)) or ("OPTIONS",),
             *_policy_text(policy, api or redirect),
             *_location(app, view, methods),
         )
@@ -164,11 +164,8 @@ def _policy_text(policy: Policy | None, is_no_store: bool) -> tuple[str, str]:
 
 
 def _rule_text(rule: Rule) -> str:
-    return (
-        f"//{rule.host or rule.subdomain}{rule}"
-        if rule.host or rule.subdomain
-        else str(rule)
-    )
+    domain = rule.host or rule.subdomain
+    return f"//{domain}{rule.rule}" if domain else rule.rule
 
 
 def requests(app: Flask, arguments: t.Mapping[str, str]) -> t.Iterator[Request]:
@@ -257,9 +254,9 @@ def code_location(function: t.Any) -> tuple[str, int] | None:
         if inner is None:
             break
         function = inner
-    if not inspect.isroutine(function):
-        function = vars(type(function)).get("__call__")
     code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     return (short(code.co_filename), code.co_firstlineno) if code else None
 
 

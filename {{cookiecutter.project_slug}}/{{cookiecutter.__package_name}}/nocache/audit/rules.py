@@ -142,16 +142,12 @@ def _route_findings(
     effective = {id(registration.policy) for registration in registrations}
     prefixes = sorted(filter(None, app.extensions.get("nocache", ())))
     for route, view, policy, api, redirect, _ in registrations:
-        subject = f"'{route.endpoint}'"
-        faults: list[tuple[str, str, tuple[str, int] | None]] = []
-        losses = (
-            []
-            if is_plain(view)
-            else list(_lost_declarations(view, route.methods, effective))
-        )
-        faults += (("NC006", fact, place) for fact, place in losses)
+        plain = is_plain(view)
+        losses = [] if plain else [*_lost_declarations(view, route.methods, effective)]
+        faults: list[tuple[str, str, tuple[str, int] | None]]
+        faults = [("NC006", fact, place) for fact, place in losses]
         if policy is not None and policy.storable and policy.text != REVALIDATE:
-            unsafe = ", ".join(UNSAFE.intersection(route.methods))
+            unsafe = ", ".join(sorted(UNSAFE.intersection(route.methods)))
             if api:
                 faults.append(("NC003", "", None))
             elif unsafe:
@@ -163,11 +159,14 @@ def _route_findings(
             faults.append(("NC005", f"'{below[0]}'", None))
         elif policy is None and not (api or redirect or losses):
             faults.append(("NC001", "", None))
-        if api or policy is None or not policy.storable:
+        if not plain and (api or policy is None or not policy.storable):
             for fact in server_caches(view, route.methods):
                 faults.append(("NC009", fact, None))
+        if not faults:
+            continue
+        subject = f"'{route.endpoint}'"
         where: tuple[str, int] | None = route.place
-        package = libraries.library_of(app, view) if faults else ""
+        package = libraries.library_of(app, view)
         if package:
             where = libraries.registered_at(app, package, sources)
         for id_, fact, place in faults:
