@@ -176,7 +176,7 @@ def test_vocabulary_has_every_attribute_and_method_of_a_response() -> None:
             methods.add(name)
 
     assert attributes == vocabulary.ATTRIBUTES
-    assert methods == vocabulary.VALIDATORS
+    assert methods == vocabulary.ETAG_METHODS
 
 
 def returning_responses(holder: ModuleType | type) -> set[str]:

@@ -17,6 +17,7 @@ from nocache import audit_app
 from nocache import Finding
 from nocache import nocache
 from nocache import NoCacheFlask
+from nocache.audit.libraries import declares
 from nocache.audit.policy_file import write_policy_file
 
 SETUP = {
@@ -223,3 +224,11 @@ def test_one_missing_blueprint_is_no_warning(load: Load) -> None:
 
     assert isinstance(app.blueprints["pages"], Blueprint)
     assert app.test_cli_runner().invoke(args=["nocache", "audit"]).stderr == ""
+
+
+def test_view_with_an_empty_cell_is_read() -> None:
+    def view() -> str:
+        return name
+
+    assert not declares(Flask("kit_app"), view, nocache)
+    name = ""

@@ -4,7 +4,6 @@ import re
 import socket
 import sys
 import threading
-import time
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -351,12 +350,10 @@ def test_unreachable_host_exits_2(probe: t.Any) -> None:
 
 def test_silent_host_exits_2_after_the_timeout(probe: t.Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        start = time.monotonic()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         result = probe(url, "--timeout", "0.1")
     assert result.exit_code == 2
     assert "timed out" in result.stderr
-    assert time.monotonic() - start < 5
 
 
 def test_endless_body_does_not_stop_the_probe(app: Flask, probe: t.Any) -> None:

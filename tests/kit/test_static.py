@@ -28,9 +28,12 @@ from nocache.audit.wire import storable
 from werkzeug.wsgi import FileWrapper
 
 from .wsgi import assert_not_stored
+from .wsgi import assert_stored
+from .wsgi import CONDITIONS
 from .wsgi import environ_of
 from .wsgi import fetch
 from .wsgi import guarded_app
+from .wsgi import VALIDATORS
 from .wsgi import WireResponse
 
 YEAR = "public, max-age=31536000, immutable"
@@ -88,6 +91,34 @@ def beside_caching(response: WireResponse) -> t.Any:
     return response.status, {
         (n, v) for n, v in response.headers if n.lower() not in ours
     }
+
+
+# without a digest
+
+
+@pytest.mark.parametrize("prefix", ["", "/plain"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-Modified-Since": CONDITIONS["If-Modified-Since"]}, 304),
+        ({"Range": "bytes=0-3"}, 206),
+    ],
+)
+def test_static_file_is_stored_and_revalidated(
+    app: NoCacheFlask, prefix: str, headers: dict[str, str], status: int
+) -> None:
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 43200
+    folder = Path(app.root_path, "static")
+    plain = Blueprint("plain", "kit_app", url_prefix="/plain", static_folder=folder)
+    app.register_blueprint(plain)
+
+    for method in ("GET", "HEAD"):
+        response = fetch(app, f"{prefix}/static/page.css", method, headers=headers)
+        assert response.status == status
+        validators = VALIDATORS[:1] if status == 304 else VALIDATORS
+        assert_stored(response, "no-cache", validators=validators)
 
 
 # the URL
@@ -322,10 +353,13 @@ def test_part_of_a_file_is_kept_with_its_digest(
     assert response.get("ETag") == f'"{digest_of(CSS)}"'
 
 
+@pytest.mark.parametrize("query", ["", f"?v={digest_of(CSS)}"])
 @pytest.mark.parametrize(
     ("path", "method", "headers", "status"),
     [
+        ("", "GET", {}, 404),
         ("gone.css", "GET", {}, 404),
+        ("gone.css", "GET", CONDITIONS, 404),
         ("../secret", "GET", {}, 404),
         ("page.css", "GET", {"Range": "bytes=999-"}, 416),
         ("page.css", "GET", {"If-Match": '"x"'}, 412),
@@ -334,11 +368,15 @@ def test_part_of_a_file_is_kept_with_its_digest(
     ],
 )
 def test_file_that_is_not_sent_is_not_stored(
-    app: NoCacheFlask, path: str, method: str, headers: dict[str, str], status: int
+    app: NoCacheFlask,
+    path: str,
+    method: str,
+    headers: dict[str, str],
+    status: int,
+    query: str,
 ) -> None:
     Path(app.root_path, "secret").write_bytes(CSS)
-    url = f"/static/{path}?v={digest_of(CSS)}"
-    response = fetch(app, url, method, headers=headers)
+    response = fetch(app, f"/static/{path}{query}", method, headers=headers)
     gc.collect()  # a file that stays open is a warning, and so an error
 
     assert response.status == status

@@ -40,6 +40,8 @@ READ_BY_CACHES = {
     "x-accel-expires",
 }
 # conditions of a client whose stored response is from before the guard
+# a 304 has no Last-Modified if it has an ETag, RFC 9110 15.4.5
+VALIDATORS = ("ETag", "Last-Modified")
 CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",
@@ -119,6 +121,15 @@ def read_by_caches(headers: Iterable[tuple[str, str]]) -> Headers:
         if (lower := name.strip().lower()) in READ_BY_CACHES
         or lower.endswith("-cache-control")
     ]
+
+
+def assert_stored(
+    response: WireResponse, policy: str, *, validators: tuple[str, ...] = ()
+) -> None:
+    """Assert that a response has the declared policy and no other field for caches."""
+    fields = read_by_caches(response.headers)
+    assert [v for n, v in fields if n.lower() == "cache-control"] == [policy]
+    assert sorted(n for n, _ in fields) == sorted(["Cache-Control", *validators])
 
 
 def assert_not_stored(

@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 # types that Flask makes a new response from
-FRESH: frozenset[t.Any] = frozenset({dict, list, str})
+CONVERTED_TYPES: frozenset[t.Any] = frozenset({dict, list, str})
 
 
 class NoCacheFlask(Flask):
@@ -98,7 +98,7 @@ class NoCacheFlask(Flask):
         if exchange is not None and rv is exchange.return_value:
             policy = t.cast(Policy, exchange.policy)
             # a view may return the same object again; Flask's static view never does
-            if type(rv) not in FRESH and policy.text != REVALIDATE:
+            if type(rv) not in CONVERTED_TYPES and policy.text != REVALIDATE:
                 response = copy(response)
                 response.headers = Headers(response.headers)
             response.headers.add(*exchange.new_permit())

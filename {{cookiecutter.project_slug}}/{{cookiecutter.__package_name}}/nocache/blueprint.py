@@ -31,6 +31,13 @@ class ApiBlueprint(Blueprint):
         return state
 
 
+def lineage(endpoint: str) -> t.Iterator[str]:
+    """Yield the blueprints of an endpoint, the innermost first, as `request.blueprints`."""
+    while blueprint := endpoint.rpartition(".")[0]:
+        yield blueprint
+        endpoint = blueprint
+
+
 def on_api(app: App, blueprints: t.Iterable[str]) -> bool:
     """Return whether one of the blueprints of an endpoint is an ApiBlueprint."""
     return any(isinstance(app.blueprints.get(b), ApiBlueprint) for b in blueprints)

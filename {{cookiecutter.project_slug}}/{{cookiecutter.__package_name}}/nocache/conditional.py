@@ -7,7 +7,7 @@ from .guard import Exchange
 from .policy import PRECONDITIONS
 from .policy import unchanged
 
-Tag = t.Callable[..., t.Any]
+TagFunction = t.Callable[..., t.Any]
 
 # RFC 9110 8.8.3
 ENTITY_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')

@@ -18,7 +18,7 @@ from .arguments import require_seconds
 from .blueprint import on_api
 from .conditional import may_store
 from .conditional import not_modified
-from .conditional import Tag
+from .conditional import TagFunction
 from .guard import current
 from .guard import Exchange
 from .policy import field_names
@@ -31,7 +31,7 @@ from .policy import SAFE
 P = t.ParamSpec("P")
 R = t.TypeVar("R")
 View = t.Callable[P, R]
-# as it is, since what Flask keeps by endpoint is a union of views
+# keeps the type, also of `app.view_functions[endpoint]`, which is a union
 V = t.TypeVar("V", bound=t.Callable[..., t.Any])
 
 MISSING: t.Any = object()
@@ -50,8 +50,8 @@ def nocache(*, etag: bool = False) -> t.Callable[[View[P, R]], View[P, R]]: ...
 def nocache(view: t.Any = MISSING, /, *, etag: bool = False) -> t.Any:
     """Declare that no cache may store a response of a view.
 
-    In a guarded app this is only a mark. In any other Flask app the decorator sets the
-    headers itself, on responses of ``abort()`` and of exceptions too.
+    In a guarded app the guard sets the headers, whatever else is declared. In any other
+    Flask app the decorator sets them, on responses of ``abort()`` and of exceptions too.
 
     :param etag: keep the view's ETag, so that clients can send it in ``If-Match``,
         RFC 9110 13.1.1.
@@ -69,7 +69,7 @@ def cacheable(
     shared_max_age: int | None = None,
     immutable: bool = False,
     vary: t.Sequence[str] = (),
-    etag: Tag | None = None,
+    etag: TagFunction | None = None,
     reason: str,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Declare that caches may store the responses of a view.
@@ -124,22 +124,22 @@ def cacheable(
 def declare_cacheable(
     text: str,
     reason: str,
-    private: Policy | None = None,
+    fallback: Policy | None = None,
     vary: t.Sequence[str] = (),
-    etag: Tag | None = None,
+    etag: TagFunction | None = None,
 ) -> t.Callable[[View[P, R]], View[P, R]]:
     """Return a decorator that gives each view a policy of its own.
 
     :param text: the Cache-Control.
     :param reason: why a stored response does no harm.
-    :param private: the policy where a public response is not allowed.
+    :param fallback: the policy that replaces it where a public response is not allowed.
     :param vary: names of the request fields that the response depends on.
     :param etag: the function that returns the ETag before the view runs.
     """
 
     def declare(view: View[P, R]) -> View[P, R]:
         _require_view("cacheable", view)
-        policy = Policy(text, reason, private=private, vary=vary, etag=etag)
+        policy = Policy(text, reason, fallback=fallback, vary=vary, etag=etag)
         wrapper = _wrap(view, functools.partial(_enter, policy), policy)
         # on the wrapper alone: on the function it would open every route of the function
         if policy_of(wrapper) is None:
@@ -182,14 +182,15 @@ def _wrap(
     view: View[P, R], enter: t.Callable[[], Exchange | None], policy: Policy
 ) -> View[P, R]:
     """Wrap a view so that the exchange which `enter` returns gets its return value."""
-    tag, is_async = policy.etag, inspect.iscoroutinefunction(policy.etag)
+    etag_function = policy.etag
+    is_async = inspect.iscoroutinefunction(etag_function)
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
-        async def awaiting(*args: P.args, **kwargs: P.kwargs) -> t.Any:
+        async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> t.Any:
             exchange, value = enter(), None
-            if tag is not None and may_store(exchange):
-                result = tag(*args, **kwargs)
+            if etag_function is not None and may_store(exchange):
+                result = etag_function(*args, **kwargs)
                 if inspect.isawaitable(result):
                     result = await result
                 value = not_modified(exchange, result)
@@ -199,13 +200,15 @@ def _wrap(
                 exchange.grant(policy, value)
             return value
 
-        return t.cast("View[P, R]", awaiting)
+        return t.cast("View[P, R]", async_wrapper)
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         exchange, value = enter(), None
-        if tag is not None and may_store(exchange):
-            call = exchange.inner_app.ensure_sync(tag) if is_async else tag
+        if etag_function is not None and may_store(exchange):
+            call = etag_function
+            if is_async:
+                call = exchange.inner_app.ensure_sync(call)
             value = not_modified(exchange, call(*args, **kwargs))
         if value is None:
             value = view(*args, **kwargs)
@@ -239,11 +242,11 @@ def _enter(policy: Policy) -> Exchange | None:
 def _protect(policy: Policy) -> Exchange | None:
     exchange = current.get()
     if exchange is not None and policy is NOCACHE:
-        exchange.close(policy)
+        exchange.forbid(policy)
         return None
     if exchange is not None:
         own = _enter(policy)
-        exchange.close(policy if own else exchange.limit or NOCACHE)
+        exchange.forbid(policy if own else exchange.limit or NOCACHE)
         return own
     here = _current_request()
     if here is not None:

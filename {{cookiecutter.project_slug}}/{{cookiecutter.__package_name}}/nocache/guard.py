@@ -153,7 +153,7 @@ class Exchange:
         if not self.bodiless:
             self.server_write(data)
 
-    def close(self, policy: Policy) -> None:
+    def forbid(self, policy: Policy) -> None:
         """Forbid storing the response, whatever else is declared: a @nocache ran.
 
         :param policy: of that @nocache.
@@ -196,7 +196,7 @@ class Exchange:
         if not (disclosure or self.authorized):
             return policy
         self.loss = disclosure or "Authorization"
-        return policy.private or NOCACHE
+        return policy.fallback or NOCACHE
 
     def refuse_304(self, headers: Fields) -> tuple[str, Fields]:
         """Return what replaces a 304 of the app, by which a client would reuse its copy.

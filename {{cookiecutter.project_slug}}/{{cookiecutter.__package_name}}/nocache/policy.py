@@ -100,16 +100,16 @@ class Policy:
     :param text: ``no-store``, or the Cache-Control of the responses.
     :param reason: why a stored response does no harm.
     :param keeps: the validators that a no-store policy keeps.
-    :param private: the policy where a public response is not allowed.
+    :param fallback: the policy that replaces it where a public response is not allowed.
     :param vary: names of the request fields that a response depends on, RFC 9110 12.5.5.
     :param etag: the function that returns the ETag before the view runs.
     """
 
     __slots__ = (
         "etag",
+        "fallback",
         "fields",
         "harmless",
-        "private",
         "public",
         "reason",
         "removes",
@@ -123,13 +123,13 @@ class Policy:
         text: str,
         reason: str = "",
         keeps: t.Iterable[str] = (),
-        private: Policy | None = None,
+        fallback: Policy | None = None,
         vary: t.Sequence[str] = (),
         etag: t.Callable[..., t.Any] | None = None,
     ):
         self.text = text
         self.reason = reason
-        self.private = private
+        self.fallback = fallback
         self.storable = text != "no-store"
         self.public = self.storable and not text.startswith("private")
         self.vary = vary

@@ -11,7 +11,7 @@ if t.TYPE_CHECKING:
 
 
 # fields whose value Werkzeug turns into a URI
-CORRECTED = frozenset({"location", "content-location"})
+URI_FIELDS = frozenset({"location", "content-location"})
 
 
 class CompleteBody(list[bytes]):
@@ -57,8 +57,8 @@ def _nothing() -> None: ...
 
 
 class _ResponseType(type):
-    # Flask converts a response that is no instance of the app's class: a complete
-    # flask.Response is worth that, a stream or a subclass of the app's keeps its class
+    # Flask converts a response that is no instance of the app's class; that pays off for
+    # a complete flask.Response, while a stream or an instance of a subclass keeps its class
     def __instancecheck__(cls, instance: object) -> bool:
         if cls is Response:
             return isinstance(instance, flask.Response) and not (
@@ -96,7 +96,7 @@ class Response(flask.Response, metaclass=_ResponseType):
         status = self.status_code
         if (
             type(self).get_wsgi_headers is not flask.Response.get_wsgi_headers
-            or not CORRECTED.isdisjoint(names)
+            or not URI_FIELDS.isdisjoint(names)
             or status < 200
             or status in (204, 304)
             or environ["REQUEST_METHOD"] == "HEAD"

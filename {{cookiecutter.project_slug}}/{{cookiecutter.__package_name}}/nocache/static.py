@@ -9,12 +9,12 @@ import os
 import stat
 import time
 import typing as t
-from itertools import accumulate
 
 from werkzeug.security import safe_join
 from werkzeug.wsgi import ClosingIterator
 from werkzeug.wsgi import FileWrapper
 
+from .blueprint import lineage
 from .blueprint import on_api
 from .declare import declare_cacheable
 from .declare import policy_of
@@ -40,15 +40,15 @@ STATIC = declare_cacheable(
     REVALIDATE,
     "Flask's static files",
     # beside a cookie or with credentials: only the client's own cache
-    private=Policy("private, no-cache"),
+    fallback=Policy("private, no-cache"),
 )
 FINGERPRINTED = Policy(
-    IMMUTABLE, private=Policy(IMMUTABLE.replace("public", "private"))
+    IMMUTABLE, fallback=Policy(IMMUTABLE.replace("public", "private"))
 )
 # fields that the view must not see before the response has its ETag
 LATER = ("HTTP_RANGE", "HTTP_IF_RANGE", *PRECONDITIONS)
 # nanoseconds: two writes within a tick of the file system have the same time
-SETTLED = 2_000_000_000
+SETTLING_TIME = 2_000_000_000
 LIMIT = 10_000  # digests
 
 _digests: dict[Stamp, str] = {}
@@ -86,7 +86,7 @@ def add_digest(app: Flask, endpoint: str, values: dict[str, t.Any]) -> None:
         return
     if DIGEST in values or "filename" not in values:
         return
-    if on_api(app, accumulate(endpoint.split(".")[:-1], "{}.{}".format)):
+    if on_api(app, lineage(endpoint)):
         return
     folder = getattr(inspect.unwrap(view), "__self__", app).static_folder
     path = safe_join(folder, str(values["filename"])) if folder else None
@@ -144,7 +144,7 @@ def _watch(blocks: t.Iterable[bytes], file: t.Any, stamp: Stamp) -> t.Iterator[b
         if held:
             yield held
         held = block
-    # not by the time of its last change, which a rename sets too, without another content;
+    # without st_ctime, which a rename changes too, though not the content;
     # no cache stores a response that breaks off, RFC 9111 3.3
     if _stamp(os.fstat(file.fileno()))[:-1] != stamp[:-1]:
         raise RuntimeError(f"The static file {file.name!r} changed while it was sent.")
@@ -189,7 +189,7 @@ def _digest(file: t.Any, stamp: Stamp) -> str:
     file.seek(0)
     if _stamp(os.fstat(file.fileno())) != stamp:
         return ""
-    if time.time_ns() - stamp[-1] > SETTLED:
+    if time.time_ns() - stamp[-1] > SETTLING_TIME:
         if len(_digests) >= LIMIT:
             _digests.clear()
         _digests[stamp] = digest

@@ -6,6 +6,7 @@ import re
 import typing as t
 from html.parser import HTMLParser
 
+from .findings import Spot
 from .javascript import Token
 from .javascript import tokens
 from .urls import Urls
@@ -33,9 +34,6 @@ INERT_ELEMENTS = frozenset({"noscript", "template", "textarea", "title", "xmp"})
 JAVASCRIPT = re.compile(r"|module|(text|application)/(java|ecma)script", re.IGNORECASE)
 
 OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, frozenset(")]}")
-
-# the line, subject and fact of a finding
-Spot = tuple[int, str, str]
 
 
 def spot(path: str, text: str, urls: Urls) -> list[Spot]:
@@ -202,6 +200,8 @@ class _Script:
 
     def _is_storable(self, index: int) -> bool:
         """Return whether a text is the URL of a response that may be stored."""
+        if index == len(self.tokens):
+            return False
         kind, text, _ = self.tokens[index]
         return kind == "text" and self.urls.is_storable(text)
 

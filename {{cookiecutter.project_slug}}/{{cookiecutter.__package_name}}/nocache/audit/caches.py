@@ -12,6 +12,8 @@ import typing as t
 from types import FunctionType
 from types import MethodType
 
+from .. import declare
+
 # the package of the code or type that a decorator returns, the name of the library, and
 # a pattern of the modules and names in it that are caching decorators
 LIBRARIES = {
@@ -63,8 +65,14 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
 
 
 def is_plain(view: t.Any) -> bool:
-    """Return whether a view is a function without decorators."""
-    return isinstance(view, FunctionType) and not (view.__closure__ or view.__dict__)
+    """Return whether a view is a function with no decorator but @nocache."""
+    if isinstance(view, FunctionType) and view.__globals__ is vars(declare):
+        view = vars(view)["__wrapped__"]
+    return (
+        isinstance(view, FunctionType)
+        and not view.__closure__
+        and (not view.__dict__ or view.__dict__.keys() == {declare.POLICY})
+    )
 
 
 def _method_decorators(view_class: type, methods: t.Iterable[str]) -> t.Iterator[t.Any]:

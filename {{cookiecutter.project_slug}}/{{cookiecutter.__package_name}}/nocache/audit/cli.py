@@ -14,6 +14,7 @@ from . import formats
 from . import version
 from .client import ProbeError
 from .client import Service
+from .policy_file import replace_file
 from .policy_file import write_policy_file
 from .probe import plan
 from .probe import probe
@@ -151,9 +152,10 @@ def probe_service(
 
     Requests every route of the app, unknown paths, methods that a route does not allow
     and paths that look like static files, through every proxy in front of the service.
-    Sends GET, HEAD and OPTIONS, no credentials but those in --header, and follows no
-    redirect. Exits 1 if there are findings and 2 if the service cannot be reached. Needs
-    urllib3: pip install 'urllib3>=2'.
+    Sends GET, HEAD and OPTIONS, follows no redirect, and sends no credentials but those
+    in --header, and invented ones where a response may be shared. Exits 1 if there are
+    findings and 2 if the service cannot be reached. Needs urllib3: pip install
+    'urllib3>=2'.
     """
     app = info.load_app()
     values = dict(_argument(argument) for argument in arguments)
@@ -204,11 +206,8 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    # a failure leaves the old file, not a part of the new one
-    draft = output.with_name(f"{output.name}.new")
     try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(output)
+        replace_file(output, text)
     except OSError as error:
         fact = f"'{output}' cannot be written: {error.strerror}."
         raise click.BadParameter(fact, param_hint="--output") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 from contextlib import suppress
 from importlib import import_module
@@ -10,6 +9,7 @@ from secrets import token_hex
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from ..arguments import TOKEN
 from .routes import Request
 from .unkeyed import read
 from .unkeyed import Response
@@ -27,8 +27,7 @@ class Service:
     """A deployed service, requested over one connection if it stays open.
 
     :param url: the URL, without credentials, query and fragment.
-    :param headers: header fields for every request, as ``Name: value``; no credentials
-        are sent but those in here.
+    :param headers: header fields for every request, as ``Name: value``.
     :param timeout: seconds to wait for a connection and for a response.
     :raises ProbeError: if the URL or a header field is invalid, or if urllib3 is not
         installed.
@@ -59,7 +58,7 @@ class Service:
         )
         for header in headers:
             name, colon, value = header.partition(":")
-            if not colon or not re.fullmatch(r"[!#$%&'*+.^`|~\w-]+", name, re.ASCII):
+            if not colon or not TOKEN.fullmatch(name):
                 raise ProbeError(f"{header!r} is not a header field, 'Name: value'.")
             self.headers[name] = value.strip()
         # it verifies certificates, and uses no proxy, no .netrc and no cookies

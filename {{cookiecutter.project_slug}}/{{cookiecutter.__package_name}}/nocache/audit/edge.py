@@ -8,6 +8,7 @@ import typing as t
 from .edge_settings import HOSTS
 from .edge_settings import Setting
 from .edge_settings import SETTINGS
+from .findings import Spot
 
 CONFIGURATIONS = re.compile(
     r"\.(conf|cfg|config|vcl|tf|hcl|ya?ml|toml|jsonc?|bicep|template|tmpl|tpl|j2|nginx"
@@ -53,9 +54,6 @@ FIELD = re.compile(r"(?:.+-)?cache-control", re.IGNORECASE)
 LASTING = re.compile(r"max-?age\s*=\s*[\"']?[1-9]|durable|immutable", re.IGNORECASE)
 SHARED = re.compile(r"s-maxage|durable", re.IGNORECASE)
 EVERYWHERE = frozenset({"*", "**", "/*", "/**", "(.*)", "/(.*)", "/:path*", "/.*"})
-
-# the line, subject and fact of a finding
-Spot = tuple[int, str, str]
 
 
 class Block(t.NamedTuple):

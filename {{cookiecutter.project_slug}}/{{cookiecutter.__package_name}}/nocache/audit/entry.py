@@ -6,6 +6,9 @@ import ast
 import re
 import typing as t
 
+from .findings import Spot
+from .scopes import FUNCTIONS
+
 NAMES = frozenset({"app", "application"})
 FACTORY = re.compile(r"(create|make|build|get)_(\w+_)?app(lication)?|\w*Flask")
 MIDDLEWARE = re.compile(
@@ -21,10 +24,6 @@ WORTH_PARSING = re.compile(
     rf"{MIDDLEWARE.pattern[3:]}\(|\.graft\(|^[ \t]*app(lication)?\b[^=\n]*=.*[A-Z]\w*\(",
     re.MULTILINE,
 )
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-# the line, subject and fact of a finding
-Spot = tuple[int, str, str]
 
 
 def spot(tree: ast.Module) -> t.Iterator[Spot]:
@@ -43,7 +42,7 @@ class _Scope:
     """
 
     def __init__(self, tree: ast.AST, outer: _Scope | None = None):
-        nodes = list(_own_nodes(tree))
+        nodes = list(own_nodes(tree))
         self.parameters = {n.arg for n in nodes if isinstance(n, ast.arg)}
         names: t.Collection[str] = outer.apps if outer else NAMES
         self.apps: set[str] = set(names) - self.parameters
@@ -55,7 +54,7 @@ class _Scope:
                 if isinstance(target, ast.Name):
                     self._bind(target.id, value)
                 elif _is_wsgi_app(target):
-                    self.inner.add(_name(value))
+                    self.inner.add(last_name(value))
             if isinstance(node, ast.alias):
                 name = node.asname or node.name
                 self.apps |= {name} if name.endswith("_app") else set()
@@ -79,11 +78,11 @@ class _Scope:
             if isinstance(node, FUNCTIONS):
                 yield from _Scope(node, self).spot(node)
             elif isinstance(value, ast.Call) and self._wraps(value, bool(name)):
-                wrapper = _name(value.func)
+                wrapper = last_name(value.func)
                 fact = f"wraps the app in {wrapper} from outside"
                 yield value.lineno, f"'{name or wrapper}'", fact
             elif isinstance(node, ast.Call) and self._wraps(node, False):
-                wrapper = _name(node.func)
+                wrapper = last_name(node.func)
                 fact = "wraps the app from outside"
                 yield node.lineno, f"'{wrapper}'", fact
             else:
@@ -94,9 +93,9 @@ class _Scope:
 
         :param is_entry: whether its result gets a name that servers look up.
         """
-        name, values = _name(call.func), list(_arguments(call))
+        name, values = last_name(call.func), list(_arguments(call))
         if name in MOUNTS:
-            return not any(_name(value) in self.parameters for value in values)
+            return not any(last_name(value) in self.parameters for value in values)
         if FACTORY.fullmatch(name) or name in ADAPTERS:
             return False
         if not any(map(self._is_app, values)):
@@ -111,19 +110,19 @@ class _Scope:
             case ast.Attribute(value=value, attr="wsgi_app"):
                 return self._is_app(value)
             case ast.Call(func=function):
-                name = _name(function)
+                name = last_name(function)
                 if MIDDLEWARE.fullmatch(name) or name in ADAPTERS:
                     return any(map(self._is_app, _arguments(node)))
                 return bool(FACTORY.fullmatch(name))
         return False
 
 
-def _own_nodes(tree: ast.AST) -> t.Iterator[ast.AST]:
+def own_nodes(tree: ast.AST) -> t.Iterator[ast.AST]:
     """Yield the nodes of a function or module, without those of inner functions."""
     for child in ast.iter_child_nodes(tree):
         if not isinstance(child, FUNCTIONS):
             yield child
-            yield from _own_nodes(child)
+            yield from own_nodes(child)
 
 
 def _assignment(node: ast.AST) -> tuple[list[ast.expr], ast.AST]:
@@ -147,7 +146,7 @@ def _arguments(call: ast.Call) -> t.Iterator[ast.AST]:
             yield from value.values
 
 
-def _name(node: ast.AST) -> str:
+def last_name(node: ast.AST) -> str:
     """Return the last part of a dotted name, such as `wsgi_app` in `app.wsgi_app`."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):

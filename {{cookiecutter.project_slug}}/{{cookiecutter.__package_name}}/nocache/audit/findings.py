@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import typing as t
 
+# the line, subject and fact of a finding in a file
+Spot = tuple[int, str, str]
+
 
 class Kind(t.NamedTuple):
     """An entry of the catalogue; `message` has places for a subject and a fact."""

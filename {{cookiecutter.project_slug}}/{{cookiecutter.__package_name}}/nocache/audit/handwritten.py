@@ -22,6 +22,7 @@ from .scopes import Value
 from .vocabulary import ATTRIBUTES
 from .vocabulary import CHOOSERS
 from .vocabulary import CONTROLS
+from .vocabulary import ETAG_METHODS
 from .vocabulary import HEADER_METHODS
 from .vocabulary import MAX_AGES
 from .vocabulary import PAGES
@@ -31,7 +32,6 @@ from .vocabulary import SETTING_SETTERS
 from .vocabulary import SETTING_TAKERS
 from .vocabulary import SETTINGS
 from .vocabulary import TAKERS
-from .vocabulary import VALIDATORS
 
 FIELD = re.compile(
     r"expires|pragma|surrogate-control|edge-control|x-accel-expires|(.+-)?cache-control",
@@ -162,7 +162,7 @@ class Spotter:
     ) -> Settings:
         owner, name = func.value, func.attr
         kind = ""
-        if name in SETTERS | TAKERS | CONTROLS | VALIDATORS:
+        if name in SETTERS | TAKERS | CONTROLS | ETAG_METHODS:
             kind = self.owners.kind(owner)
         if name in SETTERS:
             keys = [*args[:1], *(p.value for p in keywords if p.key in ("key", "_key"))]
@@ -176,7 +176,7 @@ class Spotter:
             yield from _cache_fields(keywords)
         elif kind == CONTROL and name in CONTROLS:
             yield CONTROL, call
-        elif kind == RESPONSE and name in VALIDATORS:
+        elif kind == RESPONSE and name in ETAG_METHODS:
             if not may_keep(self.owners, call, owner):
                 yield f"{name}()", call
         # an override calls the original

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import os
 import re
 import sys
 import typing as t
 
+from .entry import last_name
 from .routes import app_location
 from .routes import short
 
@@ -64,7 +66,7 @@ def registered_at(
         for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Attribute(value=owner, attr="init_app")):
-                    if _last(owner) in names:
+                    if last_name(owner) in names:
                         return short(path), node.lineno
     where = first or app_location(app)
     return where if os.path.exists(where[0]) else None
@@ -80,10 +82,11 @@ def declares(app: Flask, view: t.Any, decorator: t.Any) -> bool:
     :param decorator: the decorator to look for in the setting.
     """
     for cell in getattr(view, "__closure__", None) or ():
-        name = cell.cell_contents
-        setting = app.config.get(name, ()) if isinstance(name, str) else ()
-        if isinstance(setting, list | tuple) and decorator in setting:
-            return True
+        with contextlib.suppress(ValueError):  # an empty cell
+            name = cell.cell_contents
+            setting = app.config.get(name, ()) if isinstance(name, str) else ()
+            if isinstance(setting, list | tuple) and decorator in setting:
+                return True
     return False
 
 
@@ -119,10 +122,3 @@ def _root(node: ast.AST) -> str:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _last(node: ast.AST) -> str:
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""

@@ -54,11 +54,20 @@ def write_policy_file(app: Flask, silences: t.Iterable[str] = ()) -> Path:
     path = policy_file(app)
     lines = exceptions(routes(app), silences)
     text = POLICY_HEADER + "".join(f"{line}\n" for line in lines)
-    # a failure leaves the old file, not a part of the new one
+    replace_file(path, text)
+    return path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file so that a failure leaves the old one, not a part of the new one.
+
+    :param path: the path of the file.
+    :param text: its new content.
+    :raises OSError: if it cannot be written.
+    """
     draft = path.with_name(f"{path.name}.new")
     draft.write_text(text, encoding="utf-8", newline="\n")
     draft.replace(path)
-    return path
 
 
 def policy_file_findings(

@@ -9,6 +9,7 @@ import sys
 import typing as t
 from types import CodeType
 
+from ..blueprint import lineage
 from ..blueprint import on_api
 from ..declare import policy_of
 from ..policy import REVALIDATE
@@ -135,23 +136,22 @@ def survey(app: Flask) -> t.Iterator[Registration]:
         policy = policy_of(view)
         owner = rule.endpoint.rpartition(".")[0]
         if owner not in blueprints:
-            blueprints[owner] = on_api(app, _lineage(owner))
+            blueprints[owner] = on_api(app, lineage(rule.endpoint))
         api, redirect = blueprints[owner], rule.redirect_to is not None
-        methods = rule.methods or set()
+        methods = frozenset(rule.methods or ())
         route = Route(
             _rule_text(rule),
             rule.endpoint,
-            tuple(sorted(methods - AUTOMATIC)) or ("OPTIONS",),
+            _own_methods(methods),
             *_policy_text(policy, api or redirect),
             *_location(app, view, methods),
         )
         yield Registration(route, view, policy, api, redirect, rule)
 
 
-def _lineage(blueprint: str) -> t.Iterator[str]:
-    while blueprint:
-        yield blueprint
-        blueprint = blueprint.rpartition(".")[0]
+@functools.cache
+def _own_methods(methods: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(methods - AUTOMATIC)) or ("OPTIONS",)
 
 
 def _policy_text(policy: Policy | None, is_no_store: bool) -> tuple[str, str]:

@@ -140,7 +140,7 @@ def _route_findings(
     app: Flask, registrations: list[Registration], sources: t.Mapping[str, str]
 ) -> t.Iterator[Finding]:
     effective = {id(registration.policy) for registration in registrations}
-    prefixes = sorted(filter(None, app.extensions.get("nocache", ())))
+    prefixes = [f"{p}/" for p in sorted(app.extensions.get("nocache", ())) if p]
     for route, view, policy, api, redirect, _ in registrations:
         plain = is_plain(view)
         losses = [] if plain else [*_lost_declarations(view, route.methods, effective)]
@@ -152,11 +152,10 @@ def _route_findings(
                 faults.append(("NC003", "", None))
             elif unsafe:
                 faults.append(("NC004", unsafe, None))
-        below = (
-            [] if api else [p for p in prefixes if f"{route.rule}/".startswith(f"{p}/")]
-        )
+        path = f"{route.rule}/"
+        below = [] if api else [p for p in prefixes if path.startswith(p)]
         if below:
-            faults.append(("NC005", f"'{below[0]}'", None))
+            faults.append(("NC005", f"'{below[0][:-1]}'", None))
         elif policy is None and not (api or redirect or losses):
             faults.append(("NC001", "", None))
         if not plain and (api or policy is None or not policy.storable):

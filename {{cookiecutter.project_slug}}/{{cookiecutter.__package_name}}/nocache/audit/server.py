@@ -17,6 +17,7 @@ from types import ModuleType
 from flask import Flask
 
 from .entry import ADAPTERS
+from .entry import own_nodes
 from .findings import Finding
 from .findings import finding
 from .policy_file import project_root
@@ -85,7 +86,7 @@ def calls_guard(call: t.Callable[..., t.Any]) -> bool:
     last = (function.args.args or [ast.arg("")])[-1].arg
     if function.args.vararg is not None:
         last = function.args.vararg.arg
-    nodes = list(_own_nodes(function))
+    nodes = list(own_nodes(function))
     if any(
         isinstance(n, ast.Name) and n.id == last and isinstance(n.ctx, ast.Store)
         for n in nodes
@@ -104,13 +105,6 @@ def calls_guard(call: t.Callable[..., t.Any]) -> bool:
         or (isinstance(v, ast.Name) and v.id in names)
         for v in values
     )
-
-
-def _own_nodes(function: ast.AST) -> t.Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(function):
-        yield child
-        if not isinstance(child, ast.FunctionDef | ast.Lambda):
-            yield from _own_nodes(child)
 
 
 def _calls_base(node: ast.AST | None, method: str, last: str) -> bool:

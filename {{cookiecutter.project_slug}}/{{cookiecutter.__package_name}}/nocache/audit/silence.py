@@ -13,7 +13,7 @@ from .findings import finding
 
 MARK = "nocache: ignore"
 IGNORE = re.compile(rf"{MARK}(?![\w-])[ \t]*(?P<id>NC\d+)?[ \t,:]*(?P<reason>.*)")
-# the begin and the end of a comment in files other than Python
+# the beginning and the end of a comment in files other than Python
 OPENING = re.compile(rf"(?:#|//|/\*|<!--|\{{#|;)[ \t]*{MARK}\b.*")
 CLOSING = re.compile(r"\s*(?:-->|\*/|#\})[^\n]*$")
 # findings about files that nobody writes by hand cannot be silenced

@@ -89,10 +89,10 @@ def read(chunks: t.Iterable[bytes]) -> bytes:
     return body[:BODY_LIMIT]
 
 
-def tokens(headers: Fields, name: str) -> set[str]:
+def members(headers: Fields, name: str) -> set[str]:
     """Return the members of a list-based field in lower case, RFC 9110 5.6.1."""
-    members = ",".join(_values(headers, name)).split(",")
-    return {member.strip().lower() for member in members} - {""}
+    values = ",".join(_values(headers, name)).split(",")
+    return {value.strip().lower() for value in values} - {""}
 
 
 def _values(headers: Fields, name: str) -> list[str]:
@@ -109,12 +109,12 @@ def _difference(one: Response, other: Response) -> str:
 
 def _is_keyed(field: str, first: Response, other: Response) -> bool:
     responses = [first]
-    if "no-store" not in tokens(other.headers, "cache-control"):
+    if "no-store" not in members(other.headers, "cache-control"):
         responses.append(other)
-    return all({field.lower(), "*"} & tokens(r.headers, "vary") for r in responses)
+    return all({field.lower(), "*"} & members(r.headers, "vary") for r in responses)
 
 
 def _alike(one: Response, other: Response) -> bool:
-    return one.status == other.status and tokens(
+    return one.status == other.status and members(
         one.headers, "cache-control"
-    ) == tokens(other.headers, "cache-control")
+    ) == members(other.headers, "cache-control")

@@ -7,6 +7,7 @@ import typing as t
 
 from werkzeug.exceptions import HTTPException
 
+from ..blueprint import lineage
 from ..blueprint import on_api
 from ..declare import policy_of
 
@@ -54,8 +55,7 @@ def urls(app: Flask) -> Urls:
             return ""
 
     def on_blueprint(name: str) -> bool:
-        parts = name.split(".")[:-1]
-        return on_api(app, (".".join(parts[: n + 1]) for n in range(len(parts))))
+        return on_api(app, lineage(name))
 
     def is_api(url: str) -> bool:
         return f"{url}/".startswith(tuple(prefixes)) or on_blueprint(endpoint(url))

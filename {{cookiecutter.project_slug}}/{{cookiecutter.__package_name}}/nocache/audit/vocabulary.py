@@ -56,7 +56,7 @@ CONTROLS = frozenset(
 # the attributes of Flask's Response that set such a field
 ATTRIBUTES = frozenset({"age", "expires"})
 # the methods of Flask's Response that make an ETag
-VALIDATORS = frozenset({"add_etag", "freeze", "set_etag"})
+ETAG_METHODS = frozenset({"add_etag", "freeze", "set_etag"})
 # the position of the argument max_age, in Flask and in Werkzeug
 SENDERS = {"send_file": (7, 8), "send_from_directory": (None, None)}
 MAX_AGES = frozenset({"max_age", "cache_timeout"})  # the second until Flask 2.1

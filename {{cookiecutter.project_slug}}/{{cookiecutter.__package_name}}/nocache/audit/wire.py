@@ -11,6 +11,7 @@ from operator import attrgetter
 from werkzeug.test import Client
 
 from ..policy import CDN
+from ..policy import PERSONAL
 from ..policy import REMOVED
 from ..policy import REVALIDATE
 from ..policy import SAFE
@@ -26,8 +27,8 @@ from .routes import Request
 from .routes import requests
 from .routes import Route
 from .unkeyed import Fields
+from .unkeyed import members
 from .unkeyed import Response
-from .unkeyed import tokens
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -39,10 +40,6 @@ NO_STORE = (
     ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
     ("Pragma", "no-cache"),
 )
-# members of Vary by which a response is not the same for everybody
-PERSONAL = frozenset({"cookie", "authorization", "*"})
-
-Exchange = tuple[Request, Response]
 
 
 def check_app(
@@ -133,9 +130,9 @@ def honours(method: str, status: int, headers: Fields, policy: str) -> bool:
     if governing == [("cache-control", policy)]:
         return "private" in policy or not _personal(headers)
     # with a cookie, static files are private instead of public
-    private = tokens([("Cache-Control", policy)], "cache-control") - {"public"}
+    private = members([("Cache-Control", policy)], "cache-control") - {"public"}
     private |= {"private"}
-    return [name for name, _ in governing] == ["cache-control"] and private == tokens(
+    return [name for name, _ in governing] == ["cache-control"] and private == members(
         governing, "cache-control"
     )
 
@@ -153,11 +150,13 @@ def _personal(headers: Fields) -> str:
     """Return why a response is not the same for everybody, or ""."""
     if any(name.strip().lower() == "set-cookie" for name, _ in headers):
         return "sets a cookie"
-    names = PERSONAL & tokens(headers, "vary")
+    names = PERSONAL & members(headers, "vary")
     return f"varies by {', '.join(sorted(names))}" if names else ""
 
 
-def _without_effect(route: Route, exchanges: list[Exchange]) -> t.Iterator[Finding]:
+def _without_effect(
+    route: Route, exchanges: list[tuple[Request, Response]]
+) -> t.Iterator[Finding]:
     """Yield a finding if every response of a cacheable route is no-store."""
     responses = [
         response
