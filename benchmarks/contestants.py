@@ -58,7 +58,7 @@ def plain(view: t.Any) -> t.Any:
     return view
 
 
-def service(app: Flask, decorate: Decorator = plain) -> Flask:
+def add_views(app: Flask, decorate: Decorator = plain) -> Flask:
     """Give an app the routes that are requested."""
     # a traceback would cost more than all that is compared
     app.logger.disabled = True
@@ -88,7 +88,7 @@ def service(app: Flask, decorate: Decorator = plain) -> Flask:
 
 
 def bare_app() -> Flask:
-    return service(Flask("bare", root_path=str(HERE)))
+    return add_views(Flask("bare", root_path=str(HERE)))
 
 
 def floor_app() -> WSGI:
@@ -113,7 +113,7 @@ def floor_app() -> WSGI:
 
 
 def guarded_app() -> Flask:
-    return service(load_kit().NoCacheFlask("guarded", root_path=str(HERE)))
+    return add_views(load_kit().NoCacheFlask("guarded", root_path=str(HERE)))
 
 
 def cdn_app() -> Flask:
@@ -125,13 +125,13 @@ def cdn_app() -> Flask:
 def declared_app() -> Flask:
     kit = load_kit()
     app = kit.NoCacheFlask("declared", root_path=str(HERE))
-    return service(app, kit.nocache)
+    return add_views(app, kit.nocache)
 
 
 def cacheable_app() -> Flask:
     kit = load_kit()
     app = kit.NoCacheFlask("cacheable", root_path=str(HERE))
-    return service(app, kit.cacheable(max_age=60, public=True, reason="measured"))
+    return add_views(app, kit.cacheable(max_age=60, public=True, reason="measured"))
 
 
 def all_arguments_app() -> Flask:
@@ -146,7 +146,7 @@ def all_arguments_app() -> Flask:
         etag=lambda: "1",
         reason="measured",
     )
-    return service(app, declare)
+    return add_views(app, declare)
 
 
 def by_hand_app() -> Flask:
@@ -162,7 +162,7 @@ def by_hand_app() -> Flask:
 
         return wrapper
 
-    return service(Flask("by_hand", root_path=str(HERE)), cache_control)
+    return add_views(Flask("by_hand", root_path=str(HERE)), cache_control)
 
 
 def article_app() -> Flask:
@@ -183,7 +183,7 @@ def article_app() -> Flask:
 
         return no_cache
 
-    return service(Flask("article", root_path=str(HERE)), article)
+    return add_views(Flask("article", root_path=str(HERE)), article)
 
 
 def after_request_app() -> Flask:
@@ -221,7 +221,7 @@ def secure_app() -> Flask:
 
 
 def django_app(route: str) -> WSGI:
-    """Ask the one Django app that a process can have for `route`."""
+    """Return the process's only Django app, with one route."""
     import django
     from django.conf import settings
     from django.core.handlers.wsgi import WSGIHandler

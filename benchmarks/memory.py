@@ -7,6 +7,7 @@ import tracemalloc
 import typing as t
 
 from contestants import bare_app
+from contestants import CONTESTS
 from contestants import environ_of
 from contestants import guarded_app
 from contestants import load_kit
@@ -29,7 +30,7 @@ def kept(call: t.Callable[[], object]) -> float:
 
 
 def of_requests(app: t.Any) -> float:
-    environ = environ_of("/items")
+    environ = environ_of(CONTESTS["small JSON"])
     serve(app, environ, REQUESTS)
     return kept(lambda: serve(app, environ, REQUESTS)) / REQUESTS
 

@@ -90,18 +90,20 @@ def measure_time() -> dict[Key, list[float]]:
                     text=True,
                 )
             )
-            ask(process, 50)
-            turns[key] = process, max(20, int(50 * TURN / ask(process, 50)))
+            time_requests(process, 50)
+            turns[key] = process, max(20, int(50 * TURN / time_requests(process, 50)))
         for number in range(ROUNDS):
             # forth and back, so that nobody always follows the same
             for key in list(turns)[:: -1 if number % 2 else 1]:
                 process, times = turns[key]
-                ask(process, 20)  # what the others drove out of the processor's caches
-                figures[key].append(ask(process, times) / times * 1e6)
+                time_requests(
+                    process, 20
+                )  # what the others drove out of the processor's caches
+                figures[key].append(time_requests(process, times) / times * 1e6)
     return figures
 
 
-def ask(process: subprocess.Popen[str], times: int) -> float:
+def time_requests(process: subprocess.Popen[str], times: int) -> float:
     """Let a contestant serve some requests and return the seconds."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -227,9 +229,11 @@ Time is the median of {ROUNDS} rounds, in which all take turns, each in a proces
 Instructions are counted by callgrind over {REQUESTS} requests.
 The floor is a hand-written WSGI app that appends the guard's three fields to bare Flask.
 The static file and the cacheable route are stored by caches, with fewer fields to write.
-Where Flask makes the response, the guard gives the server the body as a list, which is cheaper than bare Flask's iterator; where a view returns a `flask.Response` it takes the first chunk itself.
+Where Flask makes the response, the guard gives the server the body as a list, which is cheaper than bare Flask's iterator; a complete `flask.Response` of a view becomes one of the app's class first; of a stream the guard reads the first chunk.
 The service is the baked one, silent with `observability.py` taken out; its log goes to /dev/null.
-Its logs and metrics are written after the response."""
+Its logs and metrics are written after the response.
+
+![Instructions of a request beside bare Flask.](costs.svg)"""
 THROUGHPUT_TEXT = """
 Median of 3 rounds of 4 seconds with wrk and 16 connections, which shares the processors.
 Bare Flask neither logs nor counts; the service does both, each with gunicorn's sync workers."""

@@ -41,7 +41,7 @@ def prepare() -> None:
 
 
 def service_app(*, logs: bool = False, metrics: bool = False) -> WSGI:
-    """Serve as gunicorn does, which says so once a response is out.
+    """Return the baked service, with gunicorn's signals after each response.
 
     :param logs: whether it names requests and logs responses.
     :param metrics: whether it counts them as well.

@@ -28,7 +28,7 @@ class Template(t.NamedTuple):
     """What its README says to type; None where it has nothing or needs another host.
 
     :param answers: for questions without a default.
-    :param steps: as named in STEPS; "no uv" is set up last, so that the rest runs in it.
+    :param steps: as named in STEPS; "no uv" is set up first and removed, so that the rest runs in what uv sets up.
     """
 
     path: Path
@@ -101,7 +101,7 @@ TEMPLATES = {
 
 
 def environment(uv: bool) -> dict[str, str]:
-    """Return the caller's, with or without a uv on PATH, and without what it set for itself."""
+    """Return the environment of a command, with or without uv on PATH."""
     folders = [f for f in os.get_exec_path() if not shutil.which("uv", path=f)]
     drop = ("PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "GIT_", "FLASK_", "UV_PROJECT")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(drop)}

@@ -1,4 +1,4 @@
-"""What a document lists, a test counts."""
+"""Documents, compared with the code that they describe."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from conftest import ROOT
 from conftest import TEMPLATE
 
 README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = [
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "tests/*/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
 FINDING = re.compile(r'"(NC\d{3})": Kind\(\s*"([a-z0-9-]+)"')
 FINDING_IDS = [
     id for id, _ in FINDING.findall((KIT / "audit" / "findings.py").read_text("utf-8"))
@@ -44,9 +49,14 @@ def test_readme_names_existing_targets() -> None:
         assert f"\n{target}:" in makefile
 
 
-def test_readme_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\((?!http)([^)#]+)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    document = ROOT / name
+    text = document.read_text("utf-8")
+    for link in re.findall(
+        r"(?:\]\(|^\[\w+\]: )(?!http)([^)#\s]+)", text, re.MULTILINE
+    ):
+        assert (document.parent / link).exists(), link
 
 
 def test_readme_picture_shows_the_finding_as_printed() -> None:
@@ -60,6 +70,18 @@ def test_readme_picture_shows_the_finding_as_printed() -> None:
     texts = re.findall(r"'api.countries' (.+?\.) hint: (.+\.)", printed)[0]
     for text in texts:
         assert text in catalogue
+
+
+def test_readme_has_the_measured_costs() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    (picture,) = re.findall(r"!\[(.+)\]\(benchmarks/costs.svg\)", README)
+    costs = re.findall(r"[:,] ([^:,]+) ([+-][\d.]+) %", picture)
+
+    assert len(costs) == 4
+    for name, cost in costs:
+        assert re.search(rf"^\|   {name} +\|.* {re.escape(cost)}% ", results, re.M), (
+            name
+        )
 
 
 def test_readme_counts_exits_and_extensions() -> None:
