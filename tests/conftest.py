@@ -8,10 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
+from compileall import compile_dir
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import pytest
@@ -21,13 +23,21 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 KIT = TEMPLATE / "{{cookiecutter.__package_name}}" / "nocache"
-# what runs inside a baked service
+# the proof is a program, and tests/service runs inside a baked service
 collect_ignore = ["proof", "service"]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 
 # what "3.11 or newer" means today; the image and the pipelines take the current one
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 CURRENT = "3.14"
+
+# of the environment that runs the tests, whatever is on PATH
+TOOLS = {
+    "python": sys.executable,
+    "ruff": str(Path(sys.executable).with_name("ruff")),
+}
+# where commands find the tools of the environment that runs the tests
+TOOLS_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 # the defaults, then every option flipped once
 COMBINATIONS: dict[str, dict[str, str]] = {
@@ -79,10 +89,15 @@ class Project:
     def package(self) -> str:
         return self.path.name.replace("-", "_")
 
+    @property
+    def kit(self) -> Path:
+        return self.path / self.package / "nocache"
+
     def files(self) -> list[str]:
-        """List the paths of all files, without git's own."""
+        """List the paths of all files, without git's own and Python's bytecode."""
         paths = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
-        return sorted(p.as_posix() for p in paths if p.parts[0] != ".git")
+        names = (p.as_posix() for p in paths if p.parts[0] != ".git")
+        return sorted(name for name in names if not name.endswith(".pyc"))
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
@@ -93,10 +108,16 @@ class Project:
     def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a user would, with output and errors together."""
         return subprocess.run(
-            [sys.executable if word == "python" else word for word in command],
+            [TOOLS.get(word, word) for word in command],
             cwd=self.path,
             env=clean_environ()
-            | {"PYTEST_DEBUG_TEMPROOT": str(self.path.parent)}
+            | {
+                # a service installs no plugin of pytest
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                "PYTEST_DEBUG_TEMPROOT": str(self.path.parent),
+                # most of mypy's time is for libraries, which are the same in each service
+                "MYPY_CACHE_DIR": os.path.join(tempfile.gettempdir(), "mypy"),
+            }
             | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,8 +125,15 @@ class Project:
             encoding="utf-8",
         )
 
+    def check(self, *command: str, **environ: str) -> str:
+        """Run a command that has to succeed, and return its output."""
+        result = self.run(*command, **environ)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
 
 Bake = Callable[..., Project]
+BY_HASH = PycInvalidationMode.CHECKED_HASH
 
 
 def clean_environ() -> dict[str, str]:
@@ -120,6 +148,27 @@ def clean_environ() -> dict[str, str]:
         "MFLAGS",
     )
     return {k: v for k, v in os.environ.items() if not k.startswith(drop)}
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder but Python's bytecode."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def find_python(version: str) -> str | None:
+    """Find a Python on PATH that starts; version managers leave ones that do not."""
+    for folder in TOOLS_PATH.split(os.pathsep):
+        python = shutil.which(f"python{version}", path=folder)
+        if (
+            python
+            and subprocess.run([python, "-V"], capture_output=True).returncode == 0
+        ):
+            return python
+    return None
 
 
 def note_checksums(kit: Path, noted: Path | None = None) -> None:
@@ -252,6 +301,8 @@ def copy_into(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Bake
         key = frozenset(answers.items())
         if key not in originals:
             baked = bake_into(tmp_path_factory.mktemp("original"), **answers)
+            # by hash, since a test may edit a file in the second in which it was written
+            compile_dir(baked.path, quiet=1, invalidation_mode=BY_HASH)
             originals[key] = baked.path
         copy = folder / originals[key].name
         shutil.copytree(originals[key], copy, symlinks=True)

@@ -1,4 +1,4 @@
-"""Whatever is answered: a refusal that says why, or a service that holds the answer."""
+"""Random and hostile answers: refused with the reason, or kept by the service as typed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXAMPLES = 2000 if NIGHTLY else 200
 # of the services that come out green, one in so many runs its whole gate at night
 SAMPLE = 40
 greens = count()
-# what check() returns where no hook was asked
+# what check() returns where no hook ran
 COOKIECUTTER = {"Cookiecutter"}
 
 HOSTILE = [
@@ -218,26 +218,24 @@ def check_service(project: Project, answers: dict[str, str]) -> None:
         if name.endswith(".md"):
             assert list(dead_links(project, name)) == []
     for command in ("check", "format --check"):
-        ruff = project.run("python", "-m", "ruff", *command.split(), "--no-cache", "-q")
-        assert ruff.returncode == 0, ruff.stdout
-    held = found_in(project)
-    for name in answers.keys() & held.keys():
-        assert held[name] == answers[name], name
+        project.check("ruff", *command.split(), "--no-cache", "-q")
+    values = read_answers(project)
+    for name in answers.keys() & values.keys():
+        assert values[name] == answers[name], name
     readme = plain(project.read("README.md")).splitlines()
     for name in answers.keys() & {"project_name", "description"}:
         assert answers[name] in readme
     if project.has("LICENSE") and answers.get("license") != "Apache-2.0":
         lines = project.read("LICENSE").splitlines()
-        assert f"Copyright (c) {held['author_name']}" in lines
+        assert f"Copyright (c) {values['author_name']}" in lines
 
 
 def check_gate(project: Project) -> None:
     for command in ("mypy", "pytest -q -p no:cacheprovider", "flask nocache audit"):
-        result = project.run("python", "-m", *command.split())
-        assert result.returncode == 0, result.stdout
+        project.check("python", "-m", *command.split())
 
 
-def found_in(project: Project) -> dict[str, str]:
+def read_answers(project: Project) -> dict[str, str]:
     """Read the answers back from the files that hold them."""
     metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
     config = ast.parse(project.read(f"{project.package}/config.py"))
@@ -260,10 +258,13 @@ def found_in(project: Project) -> dict[str, str]:
 
 def dead_links(project: Project, name: str) -> Iterator[str]:
     """Yield the links of a document that lead to no file of the service."""
-    for token in chain.from_iterable(inline(project.read(name))):
-        target = str(token.attrs.get("href") or token.attrs.get("src") or "")
+    targets = {
+        str(token.attrs.get("href") or token.attrs.get("src") or "")
+        for token in chain.from_iterable(inline(project.read(name)))
+    }
+    for target in targets:
         path = (project.path / name).parent / target.partition("#")[0]
-        if target and ":" not in target and not path.exists():
+        if ":" not in target and not path.exists():
             yield target
 
 

@@ -29,7 +29,7 @@ def test_run_keeps_its_failures_and_no_temporary_file(
     shutil.copy(ROOT / "tests" / "conftest.py", tests)
     (tmp_path / "cookiecutter.json").write_text("{}")
     (tests / "test_one.py").write_text(FAILING)
-    command = [sys.executable, "-m", "pytest", "-n", workers, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-n", workers]
 
     done = Project(tmp_path).run(*command, TMPDIR=str(temporary))
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
@@ -17,6 +16,7 @@ from unicodedata import east_asian_width
 
 import pytest
 from conftest import Bake
+from conftest import find_python
 from conftest import Project
 from conftest import PYTHONS
 from conftest import QUESTIONS
@@ -193,7 +193,7 @@ def test_names_of_every_python_are_reserved(pre_gen: ModuleType) -> None:
         "import builtins, keyword, sys; print(*sys.stdlib_module_names,"
         " *dir(builtins), *keyword.kwlist, *keyword.softkwlist)"
     )
-    pythons = [sys.executable, *filter(None, map(installed, PYTHONS))]
+    pythons = [sys.executable, *filter(None, map(find_python, PYTHONS))]
     names = [
         {
             name
@@ -442,18 +442,6 @@ def command_line(folder: Path, *words: str) -> str:
 def paths(project: Project) -> set[str]:
     paths = (p.relative_to(project.path) for p in project.path.rglob("*"))
     return {p.as_posix() for p in paths if p.parts[0] != ".git"}
-
-
-def installed(version: str) -> str | None:
-    """Return a Python that starts; version managers leave others on PATH."""
-    for folder in os.get_exec_path():
-        python = shutil.which(f"python{version}", path=folder)
-        if (
-            python
-            and not subprocess.run([python, "-V"], capture_output=True).returncode
-        ):
-            return python
-    return None
 
 
 def load_hook(name: str, folder: Path) -> ModuleType:

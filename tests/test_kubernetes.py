@@ -356,7 +356,7 @@ def test_environment_is_read_by_the_service(
 
 
 @pytest.mark.parametrize("name", ["base", "overlays/production"])
-def test_probes_ask_for_routes_by_a_trusted_name(
+def test_probes_request_routes_by_a_trusted_name(
     baked: Project, render: Render, name: str
 ) -> None:
     objects = render(baked, name)
@@ -518,7 +518,7 @@ def serving(
 
 
 def status(port: int, http_get: Object) -> int:
-    """Ask as the kubelet does."""
+    """Return the status of a probe's request, sent as the kubelet sends it."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     headers = {header["name"]: header["value"] for header in http_get["httpHeaders"]}
     connection.request("GET", http_get["path"], headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from conftest import Project
 from conftest import PYTHONS
 from conftest import ROOT
 from conftest import TEMPLATE
+from conftest import TOOLS_PATH
 
 PLACES = (".", "*", "tests/*")
 LOCKS = sorted(p for d in PLACES for p in ROOT.glob(f"{d}/requirements*.txt"))
@@ -160,8 +160,7 @@ def edit(project: Project, name: str, old: str, new: str) -> str:
 
 def lockcheck(project: Project) -> subprocess.CompletedProcess[str]:
     """Run the command with the locked uv, or where that is missing with the machine's."""
-    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return project.run("make", "lockcheck", PATH=tools)
+    return project.run("make", "lockcheck", PATH=TOOLS_PATH)
 
 
 def versions(path: Path) -> list[str]:

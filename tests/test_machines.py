@@ -23,6 +23,7 @@ from conftest import Bake
 from conftest import clean_environ
 from conftest import Project
 from conftest import ROOT
+from conftest import TOOLS_PATH
 
 pwd = pytest.importorskip("pwd", reason="needs a machine with POSIX users")
 # what a machine has at least; python3 and no python
@@ -35,7 +36,6 @@ MADE = [".git", ".venv", "build", ".*_cache", "__pycache__"]
 PRE_COMMIT = ".pre-commit-config.yaml"
 MISTAKE = '\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n'
 
-SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 Machine = Callable[..., dict[str, str]]
 
@@ -47,7 +47,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     def machine(*tools: str) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("machine")
         for tool in [*LEAST, *tools]:
-            match = shutil.which(tool, path=SEARCHED)
+            match = shutil.which(tool, path=TOOLS_PATH)
             if match is None:
                 pytest.skip(f"needs {tool}")
             (folder / tool).symlink_to(match)
@@ -67,7 +67,7 @@ def test_no_git(bake: Bake, machine: Machine) -> None:
     project = bake()
     shutil.rmtree(project.path / ".git")
 
-    output = run(project, *GATE, **machine("make", "uv"))
+    output = project.check(*GATE, **machine("make", "uv"))
 
     assert "the pre-commit hook waits for 'git init'" in output
 
@@ -116,8 +116,8 @@ def test_uv_has_no_wheel_here(bake: Bake, machine: Machine) -> None:
     assert bad.returncode == 2
     assert "hint: docs/operations.md, under Setup, has the commands" in bad.stdout
     by_hand = setup_commands(project, "python3") + "touch .venv/.ready"
-    run(project, "sh", "-ec", by_hand, **environ)
-    output = run(project, *GATE, PIP_NO_INDEX="1", **environ)
+    project.check("sh", "-ec", by_hand, **environ)
+    output = project.check(*GATE, PIP_NO_INDEX="1", **environ)
     assert " passed" in output
 
 
@@ -145,8 +145,7 @@ def test_no_make(bake: Bake, machine: Machine, tool: str) -> None:
     assert len(commands) == 5
     start = ". .venv/bin/activate\n" if tool == "uv" else ""
 
-    run(
-        project,
+    project.check(
         *["sh", "-ec", setup + start + "\n".join(commands)],
         **machine("git", *(["uv"] if tool == "uv" else [])),
     )
@@ -159,9 +158,9 @@ def test_hooks_path_is_set_for_all_repositories(bake: Bake, machine: Machine) ->
     project, environ = bake(), machine("make", "uv", "git")
     hooks = Path(environ["HOME"], "hooks")
     hooks.mkdir()
-    run(project, "git", "config", "--global", "core.hooksPath", str(hooks), **environ)
+    project.check("git", "config", "--global", "core.hooksPath", str(hooks), **environ)
 
-    output = run(project, *GATE, **environ)
+    output = project.check(*GATE, **environ)
 
     assert "warning: the pre-commit hook is not installed" in output
     assert list(hooks.iterdir()) == []
@@ -176,11 +175,11 @@ def test_odd_path_and_umask(
     folder.mkdir()
     project, environ = bake_into(folder), machine("make", *uv, *COMMITS)
 
-    run(project, "sh", "-ec", f"umask 077; {' '.join(GATE)}", **environ)
+    project.check("sh", "-ec", f"umask 077; {' '.join(GATE)}", **environ)
 
     assert (project.path / ".venv" / ".ready").stat().st_mode & 0o077 == 0
-    run(project, "git", "add", "--all", **environ)
-    run(project, "git", "commit", "--message", "start", **environ)
+    project.check("git", "add", "--all", **environ)
+    project.check("git", "commit", "--message", "start", **environ)
     with (project.path / project.package / "pages.py").open("a") as file:
         file.write(MISTAKE)
     bad = project.run("git", "commit", "-am", "forget a policy", **environ)
@@ -191,20 +190,20 @@ def test_odd_path_and_umask(
 @pytest.mark.slow
 def test_worktree(bake: Bake, machine: Machine, tmp_path: Path) -> None:
     project, environ = bake(), machine("make", "uv", *COMMITS)
-    run(project, "make", "setup", **environ)
-    run(project, "git", "add", "--all", **environ)
-    run(project, "git", "commit", "--message", "start", **environ)
+    project.check("make", "setup", **environ)
+    project.check("git", "add", "--all", **environ)
+    project.check("git", "commit", "--message", "start", **environ)
     tree = Project(tmp_path / "tree")
 
     # first with the environment of the main work tree, then with its own
-    run(project, "git", "worktree", "add", "../tree", **environ)
+    project.check("git", "worktree", "add", "../tree", **environ)
     commit(tree, **environ)
-    run(tree, "make", "setup", **environ)
+    tree.check("make", "setup", **environ)
     shutil.move(project.path / ".venv", tmp_path / "moved")
     commit(tree, **environ)
 
     # and the other way round, once the worktree is gone
-    run(project, "git", "worktree", "remove", "--force", "../tree", **environ)
+    project.check("git", "worktree", "remove", "--force", "../tree", **environ)
     (project.path / "NOTES.txt").write_text("mine\n", "utf-8")
     bad = project.run("git", "commit", "--all", "--message", "x", **environ)
     assert bad.stdout == "error: no environment in .venv: run 'make setup'.\n"
@@ -215,23 +214,23 @@ def test_worktree(bake: Bake, machine: Machine, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_worktree_is_set_up_alone(bake: Bake, machine: Machine, tmp_path: Path) -> None:
     project, environ = bake(), machine("make", "uv", *COMMITS)
-    run(project, "git", "add", "--all", **environ)
-    run(project, "git", "commit", "--message", "start", **environ)
+    project.check("git", "add", "--all", **environ)
+    project.check("git", "commit", "--message", "start", **environ)
     tree = Project(tmp_path / "tree")
-    run(project, "git", "worktree", "add", "../tree", **environ)
+    project.check("git", "worktree", "add", "../tree", **environ)
 
-    run(tree, "make", "setup", **environ)
+    tree.check("make", "setup", **environ)
 
     commit(tree, **environ)
-    run(project, "git", "worktree", "remove", "--force", "../tree", **environ)
-    run(project, "make", "setup", **environ)
+    project.check("git", "worktree", "remove", "--force", "../tree", **environ)
+    project.check("make", "setup", **environ)
     commit(project, **environ)
 
 
 def test_hooks_of_a_commit_name_make_setup(bake: Bake, machine: Machine) -> None:
     """Also where pre-commit itself is found elsewhere."""
     project, environ = bake(), machine("pre-commit", *COMMITS)
-    run(project, "git", "add", "--all", **environ)
+    project.check("git", "add", "--all", **environ)
 
     bad = project.run("pre-commit", "run", "check-yaml", **environ)
 
@@ -242,10 +241,10 @@ def test_hooks_of_a_commit_name_make_setup(bake: Bake, machine: Machine) -> None
 @pytest.mark.slow
 def test_check_is_stricter_than_a_commit(bake: Bake, machine: Machine) -> None:
     project, environ = bake(), machine("make", "uv", *COMMITS)
-    run(project, "make", "setup", **environ)
+    project.check("make", "setup", **environ)
     (project.path / "notes.yaml").write_text("a: [\n", "utf-8")
-    run(project, "git", "add", "--all", **environ)
-    run(project, "git", "commit", "--no-verify", "--message", "start", **environ)
+    project.check("git", "add", "--all", **environ)
+    project.check("git", "commit", "--no-verify", "--message", "start", **environ)
 
     bad = project.run("make", "check", **environ)
 
@@ -261,10 +260,10 @@ def test_inside_a_larger_repository(
     bake: Bake, tmp_path: Path, machine: Machine
 ) -> None:
     environ = machine("make", "uv", "git")
-    run(Project(tmp_path), "git", "init", **environ)
+    Project(tmp_path).check("git", "init", **environ)
     project = bake()
 
-    output = run(project, *GATE, **environ)
+    output = project.check(*GATE, **environ)
 
     assert "Part of a larger repository: no pre-commit hook installed" in output
     assert not (project.path / ".git").exists()
@@ -277,18 +276,18 @@ def test_no_network_after_setup(bake: Bake, machine: Machine) -> None:
     loopback = ["sh", "-ec", 'ip link set lo up && exec "$@"', "sh"]
     offline = [*namespace("-n"), *loopback]
     project, environ = bake(), machine("make", "uv", "unshare", "ip", *COMMITS)
-    run(project, "make", "setup", **environ)
+    project.check("make", "setup", **environ)
 
-    run(project, *offline, *GATE, **environ)
+    project.check(*offline, *GATE, **environ)
 
-    run(project, "git", "add", "--all", **environ)
-    run(project, *offline, "git", "commit", "--message", "start", **environ)
+    project.check("git", "add", "--all", **environ)
+    project.check(*offline, "git", "commit", "--message", "start", **environ)
 
 
 def test_no_network_to_bake(template: Path, tmp_path: Path) -> None:
     command = ["python", "-m", "cookiecutter", "--no-input", str(template)]
 
-    run(Project(tmp_path), *namespace("-n"), *command, HOME=str(tmp_path))
+    Project(tmp_path).check(*namespace("-n"), *command, HOME=str(tmp_path))
 
     assert (tmp_path / "saved-items" / "pyproject.toml").exists()
 
@@ -304,7 +303,7 @@ def test_read_only_service(
 
     for command in ("nocache audit", "nocache routes", "nocache --version"):
         flask = ["python", "-m", "flask", *command.split()]
-        run(project, *read_only, *flask, DATABASE_URL=database)
+        project.check(*read_only, *flask, DATABASE_URL=database)
 
 
 def test_read_only_folder_is_named(template: Path, tmp_path: Path) -> None:
@@ -332,11 +331,11 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
         if not Path(tool).exists():
             pytest.skip(f"needs {tool}")
     project = bake_into(shared)
-    run(project, "chown", "-R", "nobody", str(shared))
+    project.check("chown", "-R", "nobody", str(shared))
     home, path = f"HOME={shared}", "PATH=/usr/bin:/bin"
     user = ["/usr/sbin/runuser", "-u", "nobody", "--", "env", home, path]
 
-    output = run(project, *user, *GATE)
+    output = project.check(*user, *GATE)
 
     assert "pre-commit installed at" in output
     assert pwd.getpwuid((project.path / ".venv").stat().st_uid).pw_name == "nobody"
@@ -354,8 +353,8 @@ def commit(project: Project, **environ: str) -> None:
     """Change a file and commit it, past every hook."""
     with (project.path / "NOTES.txt").open("a") as file:
         file.write("a note\n")
-    run(project, "git", "add", "NOTES.txt", **environ)
-    output = run(project, "git", "commit", "--message", "note", **environ)
+    project.check("git", "add", "NOTES.txt", **environ)
+    output = project.check("git", "commit", "--message", "note", **environ)
     assert re.search(r"nothing cacheable by accident\.+Passed", output)
 
 
@@ -373,9 +372,3 @@ def namespace(*kinds: str) -> list[str]:
 def read_only_here() -> list[str]:
     script = 'mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" && "$@"'
     return [*namespace("-m"), "sh", "-ec", script, "sh"]
-
-
-def run(project: Project, *command: str, **environ: str) -> str:
-    result = project.run(*command, **environ)
-    assert result.returncode == 0, result.stdout
-    return result.stdout

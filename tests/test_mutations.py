@@ -9,6 +9,7 @@ import pytest
 from conftest import Bake
 from conftest import KIT
 from conftest import Project
+from conftest import TOOLS_PATH
 
 FOUND = re.compile(r"^(\S+:\d+): (NC\d{3}) ", re.MULTILINE)
 COUNTRIES = """
@@ -202,14 +203,14 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
     project = bake()
     plant(project, MISTAKES["undeclared-page"])
 
-    answer = project.run(
+    result = project.run(
         "python",
         "-c",
         "from wsgi import app; print(app.test_client().get('/about').headers)",
         FLASK_DEBUG="1",
     )
 
-    assert "Cache-Control: no-store, no-cache," in answer.stdout
+    assert "Cache-Control: no-store, no-cache," in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_undeclared_route_is_still_not_stored(bake: Bake) -> None:
 )
 def test_nc008_tampered_kit(bake: Bake, file: str, edits: dict[str, str]) -> None:
     project = bake()
-    path = project.path / project.package / "nocache" / file
+    path = project.kit / file
     text = path.read_text("utf-8")
     for guarded, loose in edits.items():
         assert guarded in text
@@ -335,12 +336,10 @@ def test_nc015_edge_that_stores_by_extension(bake: Bake) -> None:
 @pytest.mark.slow
 def test_commit_with_a_mistake_is_refused(bake: Bake) -> None:
     project = bake()
-    uv = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    setup = project.run("make", f"PYTHON={sys.executable}", "setup", PATH=uv, **GIT)
-    assert setup.returncode == 0, setup.stdout
+    setup = ["make", f"PYTHON={sys.executable}", "setup"]
+    project.check(*setup, PATH=TOOLS_PATH, **GIT)
     project.run("git", "add", "--all", **GIT)
-    good = project.run("git", "commit", "-m", "start", **GIT)
-    assert good.returncode == 0, good.stdout
+    project.check("git", "commit", "-m", "start", **GIT)
 
     for mistake in MISTAKES.values():
         place = plant(project, mistake)
@@ -371,8 +370,8 @@ def plant(project: Project, mistake: Mistake) -> str:
         text = text.replace(future, future + IMPORTS + kit, 1)
     path.write_text(text, "utf-8", newline="\n")
     if own:
-        project.run("python", "-m", "ruff", "check", "--fix", str(path))
-        project.run("python", "-m", "ruff", "format", str(path))
+        project.run("ruff", "check", "--fix", str(path))
+        project.run("ruff", "format", str(path))
     lines = path.read_text("utf-8").splitlines()
     (line,) = (n for n, text in enumerate(lines, 1) if text.startswith(mistake.place))
     return f"{path.relative_to(project.path.resolve()).as_posix()}:{line}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -17,8 +16,10 @@ import pytest
 from conftest import KIT
 from conftest import note_checksums
 from conftest import Project
+from conftest import read_files
 from conftest import ROOT
 from conftest import TEMPLATE
+from conftest import TOOLS_PATH
 
 UPDATING = (ROOT / "docs" / "updating.md").read_text("utf-8")
 (VERSION,) = re.findall(
@@ -88,14 +89,14 @@ def remote(home: None, template: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("remote")
     work = Project(folder / "work")
     shutil.copytree(template, work.path)
-    run(work, "git", "init")
+    work.check("git", "init")
     make_older(work.path)
     commit(work, "older")
-    run(work, "git", "tag", "older")
+    work.check("git", "tag", "older")
     shutil.rmtree(work.path / OLD_FOLDER)
     shutil.copytree(template, work.path, dirs_exist_ok=True)
     commit(work, "newer")
-    run(work, "git", "clone", "--bare", ".", "../template.git")
+    work.check("git", "clone", "--bare", ".", "../template.git")
     return (folder / "template.git").as_uri()
 
 
@@ -106,7 +107,7 @@ def create(remote: str, tmp_path: Path) -> Create:
     def create(checkout: str = "older", slug: str = "saved-items") -> Project:
         answers = f'{{"project_slug": "{slug}"}}'
         options = ["--no-input", "--checkout", checkout, "--extra-context", answers]
-        run(Project(tmp_path), *CRUFT, "create", remote, *options)
+        Project(tmp_path).check(*CRUFT, "create", remote, *options)
         project = Project(tmp_path / slug)
         commit(project, "start")
         return project
@@ -130,12 +131,10 @@ def test_update_takes_the_kit_and_keeps_the_team_s_code(
     assert "counts.count GET" in policy
     assert project.run(*CRUFT, "check").returncode == 1
 
-    run(project, *CRUFT, "update", "--skip-apply-ask")
+    project.check(*CRUFT, "update", "--skip-apply-ask")
 
     assert project.run(*CRUFT, "check").returncode == 0
-    assert kit(project.path / project.package) == kit(
-        template / KIT.parent.relative_to(ROOT)
-    )
+    assert read_files(project.kit) == read_files(template / KIT.relative_to(ROOT))
     assert nocache(project, "--version") == f"nocache {VERSION}\n"
     assert "Python 3.11 or newer" in project.read("README.md")
     assert "Ada." in project.read("README.md")
@@ -144,12 +143,12 @@ def test_update_takes_the_kit_and_keeps_the_team_s_code(
     assert project.read("cache-policy.txt") == policy
     assert not list(project.path.rglob("*.rej"))
     assert nocache(project, "audit") == ""
-    run(project, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    project.check("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def test_update_of_an_untouched_service_is_a_fresh_bake(create: Create) -> None:
     project = create()
-    run(project, *CRUFT, "update", "--skip-apply-ask")
+    project.check(*CRUFT, "update", "--skip-apply-ask")
     updated = contents(project)
     shutil.rmtree(project.path)
 
@@ -159,23 +158,23 @@ def test_update_of_an_untouched_service_is_a_fresh_bake(create: Create) -> None:
 def test_update_from_a_folder_of_another_name(remote: str, create: Create) -> None:
     """With nothing but the folder's name changed, nothing but cruft's note changes."""
     work = Project(Path(remote.removeprefix("file://")).parent / "work")
-    run(work, "git", "checkout", "-b", "renamed", "older")
-    run(work, "git", "mv", OLD_FOLDER, TEMPLATE.name)
+    work.check("git", "checkout", "-b", "renamed", "older")
+    work.check("git", "mv", OLD_FOLDER, TEMPLATE.name)
     commit(work, "rename the folder")
-    run(work, "git", "push", remote, "renamed")
+    work.check("git", "push", remote, "renamed")
     project = create()
 
-    run(project, *CRUFT, "update", "--skip-apply-ask", "--checkout", "renamed")
+    project.check(*CRUFT, "update", "--skip-apply-ask", "--checkout", "renamed")
 
-    assert run(project, "git", "status", "--short") == " M .cruft.json\n"
+    assert project.check("git", "status", "--short") == " M .cruft.json\n"
 
 
 def test_diff_is_a_patch(create: Create) -> None:
     project = create("main")
-    assert run(project, *CRUFT, "diff") == ""
+    assert project.check(*CRUFT, "diff") == ""
     edit(project, "README.md", "## Run", "## Who to ask\n\nAda.\n\n## Run")
 
-    assert run(project, *CRUFT, "diff").startswith("diff --git ")
+    assert project.check(*CRUFT, "diff").startswith("diff --git ")
 
 
 def test_create_says_what_comes_next(remote: str, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_create_says_what_comes_next(remote: str, tmp_path: Path) -> None:
     temporary.mkdir()
     create = [*CRUFT, "create", remote, "--no-input"]
 
-    output = run(Project(tmp_path), *create, TMPDIR=str(temporary))
+    output = Project(tmp_path).check(*create, TMPDIR=str(temporary))
 
     assert output == "\nNext:\n  cd saved-items\n  make setup\n  make run\n"
 
@@ -195,7 +194,7 @@ def test_create_refuses_with_a_command(remote: str, tmp_path: Path) -> None:
     assert bad.returncode == 1
     (command,) = re.findall("^cruft (.+)", bad.stdout, re.M)
 
-    run(Project(tmp_path), *CRUFT, *shlex.split(command), "--no-input")
+    Project(tmp_path).check(*CRUFT, *shlex.split(command), "--no-input")
 
     made = Project(tmp_path / "saved-items").read("pyproject.toml")
     assert tomllib.loads(made)["project"]["description"] == answers["description"]
@@ -206,15 +205,13 @@ def test_update_shows_a_conflict_in_the_file(create: Create, template: Path) -> 
     edit(project, "README.md", "Python 3.10 or newer", "Python 3.12 and patience")
     commit(project, "ask for patience")
 
-    output = run(project, *CRUFT, "update", "--skip-apply-ask")
+    output = project.check(*CRUFT, "update", "--skip-apply-ask")
 
     assert "Applied patch to 'README.md' with conflicts." in output
     readme = project.read("README.md")
     assert re.search(r"<<<<<<< .*patience.*=======.*3\.11.*>>>>>>> ", readme, re.S)
-    assert "UU README.md" in run(project, "git", "status", "--short")
-    assert kit(project.path / project.package) == kit(
-        template / KIT.parent.relative_to(ROOT)
-    )
+    assert "UU README.md" in project.check("git", "status", "--short")
+    assert read_files(project.kit) == read_files(template / KIT.relative_to(ROOT))
 
 
 @pytest.mark.slow
@@ -223,14 +220,12 @@ def test_update_without_git_leaves_a_rej_file(create: Create, template: Path) ->
     edit(project, "README.md", "Python 3.10 or newer", "Python 3.12 and patience")
     shutil.rmtree(project.path / ".git")
 
-    output = run(project, *CRUFT, "update", "--skip-apply-ask")
+    output = project.check(*CRUFT, "update", "--skip-apply-ask")
 
     assert "Project directory may have *.rej files" in output
     assert "Python 3.11 or newer" in project.read("README.md.rej")
     assert "Python 3.12 and patience" in project.read("README.md")
-    assert kit(project.path / project.package) == kit(
-        template / KIT.parent.relative_to(ROOT)
-    )
+    assert read_files(project.kit) == read_files(template / KIT.relative_to(ROOT))
 
 
 @pytest.mark.slow
@@ -255,7 +250,7 @@ def test_edited_kit_is_named_and_put_back(create: Create) -> None:
     assert f"{wire}:1: NC011 kit-edited: 'wire.py'" in nocache(project, "audit")
     assert nocache(project, "--version") == f"nocache {VERSION}, edited: wire.py\n"
 
-    run(project, "sh", "-ec", documented(r"^(cruft diff \|[^\n]+)"), **on_path(project))
+    project.check("sh", "-ec", documented(r"^(cruft diff \|[^\n]+)"), PATH=TOOLS_PATH)
 
     assert nocache(project, "audit") == ""
     assert "Ada." in project.read("README.md")
@@ -272,7 +267,7 @@ def test_fleet_is_one_table(create: Create, tmp_path: Path) -> None:
     edit(services[1], "current/nocache/guard.py", "\n", "\n\n")
 
     loop = documented(r"```sh\n(for .+?)```")
-    table = run(Project(tmp_path), "sh", "-c", loop, **on_path(services[0]))
+    table = Project(tmp_path).check("sh", "-c", loop, PATH=TOOLS_PATH)
 
     assert [line.split() for line in table.splitlines()] == [
         ["behind", "behind", f"0.{VERSION}", "none"],
@@ -293,11 +288,6 @@ def make_older(work: Path) -> None:
     (work / TEMPLATE.name).rename(work / OLD_FOLDER)
 
 
-def kit(package: Path) -> dict[str, bytes]:
-    files = (package / "nocache").rglob("[!_]*.*")
-    return {path.name: path.read_bytes() for path in files if path.suffix != ".pyc"}
-
-
 def contents(project: Project) -> dict[str, str]:
     """Read what an update has to bring; cruft sorts its own file by itself."""
     names = set(project.files()) - SKIPPED - {".cruft.json"}
@@ -311,8 +301,8 @@ def edit(project: Project, name: str, now: str, then: str) -> None:
 
 
 def commit(project: Project, subject: str) -> None:
-    run(project, "git", "add", "--all")
-    run(project, "git", "commit", "--message", subject)
+    project.check("git", "add", "--all")
+    project.check("git", "commit", "--message", subject)
 
 
 def nocache(project: Project, *arguments: str) -> str:
@@ -320,21 +310,9 @@ def nocache(project: Project, *arguments: str) -> str:
     return project.run(*command).stdout
 
 
-def run(project: Project, *command: str, **environ: str) -> str:
-    result = project.run(*command, **environ)
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
 def documented(pattern: str) -> str:
     (match,) = re.findall(pattern, UPDATING, re.M | re.S)
     return str(match)
-
-
-def on_path(project: Project) -> dict[str, str]:
-    """Have cruft on PATH, as whoever follows the document."""
-    tools = str(Path(sys.executable).parent)
-    return {"PATH": os.pathsep.join([tools, os.environ["PATH"]])}
 
 
 def fake_venv(project: Project) -> None:

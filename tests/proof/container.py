@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .podman import Broken
 from .podman import Container
-from .podman import debian
 from .podman import Engine
+from .podman import import_debian
 from .processes import environment
 from .processes import find_program
 from .processes import ProofError
@@ -108,7 +108,7 @@ class Trial:
             self.container.remove()
 
 
-def hadolint(trial: Trial) -> str:
+def lint(trial: Trial) -> str:
     program = str(Path(sys.executable).with_name("hadolint"))
     try:
         run([program, "--no-color", str(trial.service / DOCKERFILE)], trial.service)
@@ -124,23 +124,23 @@ def build(trial: Trial) -> str:
     return f"{size / 1e6:.0f} MB, {(size - base) / 1e6:.1f} MB of it on top of its base"
 
 
-def contents(trial: Trial) -> str:
-    output = trial.container.once("python", "-c", LIST).split()
+def list_contents(trial: Trial) -> str:
+    output = trial.container.run_once("python", "-c", LIST).split()
     names = {name for name in output if name != "__pycache__"}
     if names != (expected := CONTENTS | {trial.package.name, "healthcheck.py"}):
         raise Broken(f"/app differs by {sorted(names ^ expected)}.")
     return "the package and the files it needs, nothing else of the checkout"
 
 
-def user(trial: Trial) -> str:
-    identity = trial.container.once("python", "-c", "import os; print(os.getuid())")
+def check_user(trial: Trial) -> str:
+    identity = trial.container.run_once("python", "-c", "import os; print(os.getuid())")
     if identity != "10001":
         raise Broken(f"it runs as {identity}.")
     return identity
 
 
 def migrate(trial: Trial) -> str:
-    trial.container.once("flask", "db", "upgrade")
+    trial.container.run_once("flask", "db", "upgrade")
     return "flask db upgrade, in a container of its own"
 
 
@@ -150,7 +150,7 @@ def start(trial: Trial) -> str:
     return f"{response.at - start:.2f} s from podman run to the first response"
 
 
-def responses(trial: Trial) -> str:
+def check_responses(trial: Trial) -> str:
     creation = trial.container.request(trial.items, "POST", '{"name": "first"}')
     listing = trial.container.request(trial.items)
     for response, status in ((creation, 201), (listing, 200)):
@@ -162,14 +162,14 @@ def responses(trial: Trial) -> str:
     return f"GET {trial.items} has the item of POST, with the three header fields"
 
 
-def health(trial: Trial) -> str:
+def run_healthcheck(trial: Trial) -> str:
     # the first word is CMD, which runs the command without a shell
     _, *command = trial.engine.inspect(trial.image)["Healthcheck"]["Test"]
     trial.container.execute(*command)
     return f"{' '.join(command)}: 0"
 
 
-def metrics(trial: Trial) -> str:
+def read_metrics(trial: Trial) -> str:
     response = trial.container.request("/metrics", port=8001)
     if response.status != 200 or not is_no_store(response.headers):
         raise Broken(f"{response}.")
@@ -203,7 +203,7 @@ def terminate(trial: Trial) -> str:
     return f"the request in flight got {status}, {seconds:.2f} s later exit 0"
 
 
-def again(trial: Trial) -> str:
+def build_again(trial: Trial) -> str:
     """Build from a checkout of another user at another time."""
     for path in trial.service.rglob("*"):
         if ".git" not in path.parts:
@@ -220,18 +220,18 @@ def again(trial: Trial) -> str:
 
 
 CHECKS: dict[str, Callable[[Trial], str]] = {
-    "hadolint": hadolint,
+    "hadolint": lint,
     "build": build,
-    "contents": contents,
-    "user": user,
+    "contents": list_contents,
+    "user": check_user,
     "migrate": migrate,
     "start": start,
-    "responses": responses,
-    "health": health,
-    "metrics": metrics,
+    "responses": check_responses,
+    "health": run_healthcheck,
+    "metrics": read_metrics,
     "audit": audit,
     "SIGTERM": terminate,
-    "again": again,
+    "again": build_again,
 }
 
 
@@ -273,7 +273,7 @@ def prove(
 ) -> Iterator[Result]:
     if arguments.base:
         engine("pull", arguments.base)
-    base = arguments.base or debian(engine, ARCHIVE, scratch)
+    base = arguments.base or import_debian(engine, ARCHIVE, scratch)
     service = bake(scratch / "bake", arguments.answers)
     passed = True
     for name, detail, passed in Trial(engine, service, base, "service").results():

@@ -116,7 +116,7 @@ class Container:
             f'--env=FLASK_TRUSTED_HOSTS=["{HOST_NAME}"]',
         ]
 
-    def once(self, *command: str) -> str:
+    def run_once(self, *command: str) -> str:
         """Run a command in a container of its own."""
         return output_of(
             self.engine.attempt(*self.options, "--rm", self.image, *command)
@@ -179,7 +179,7 @@ def output_of(process: subprocess.CompletedProcess[str]) -> str:
     return process.stdout.strip()
 
 
-def debian(engine: Engine, archive: Path, scratch: Path) -> str:
+def import_debian(engine: Engine, archive: Path, scratch: Path) -> str:
     """Return an image of Debian's Python, packed on the first call.
 
     :param archive: file that keeps the image between runs.

@@ -262,7 +262,7 @@ SCENARIOS = [
     Scenario("unknown path", request_unknown_path, BOTH),
     Scenario("wrong method, then read", read_after_405, BOTH),
     Scenario("redirect", request_redirect, NGINX),
-    Scenario("send_malformed JSON and query", send_malformed, NGINX),
+    Scenario("malformed JSON and query", send_malformed, NGINX),
     Scenario("HEAD", send_head, BOTH),
     Scenario("OPTIONS", send_options, NONE),
     Scenario("conditional requests", send_conditions, BOTH),

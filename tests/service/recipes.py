@@ -109,11 +109,11 @@ def test_sign_out(client: FlaskClient) -> None:
 def test_another_origin(client: FlaskClient) -> None:
     items = f"{API_PREFIX}/items"
     theirs = {"Origin": PARTNER, "Sec-Fetch-Site": "cross-site"}
-    asked = {
+    preflight_fields = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type",
     }
-    preflight = client.options(items, headers=theirs | asked)
+    preflight = client.options(items, headers=theirs | preflight_fields)
     check(preflight, 200)
     created = client.post(items, json={"name": "tea"}, headers=theirs)
     check(created, 201)
@@ -253,11 +253,11 @@ def test_opt_out(app: Flask) -> None:
     run_fragments("Opt out", app=app, bp=bp, pages=pages)
     app.register_blueprint(bp)
     app.register_blueprint(pages, url_prefix="/more")
-    found = policies(app)
+    texts = policies(app)
     hour = "public, max-age=3600"
-    assert found["mine.countries"] == hour
-    assert found["pages2.countries"] == found["pages2.currencies"] == hour
-    assert found["pages2.report"] == "private, no-cache, max-age=0; ETag"
+    assert texts["mine.countries"] == hour
+    assert texts["pages2.countries"] == texts["pages2.currencies"] == hour
+    assert texts["pages2.report"] == "private, no-cache, max-age=0; ETag"
 
 
 def test_a_view_with_several_policies_split_the_view(app: Flask) -> None:

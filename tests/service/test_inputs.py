@@ -1,4 +1,4 @@
-"""What the API makes of input that nobody should send, and what the database does."""
+"""Responses to malformed input and to errors of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may write, whose word is taken, and the headers of every response."""
+"""Writes from other origins, trusted proxies and hosts, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_proxies_not_trusted(
 ) -> None:
     if value is not None:
         monkeypatch.setenv("FLASK_TRUSTED_PROXIES", value)
-    facts = ask(database_url, FORWARDED)
+    facts = fetch_facts(database_url, FORWARDED)
     assert facts == {"address": "127.0.0.1", "url": "http://localhost/", "form": 0}
 
 
@@ -107,7 +107,7 @@ def test_proxies_trusted_hop_by_hop(
         "X-Forwarded-Proto": "ftp, https" + ", http" * (hops - 1),
         "X-Forwarded-Host": "evil.example, www.example.com" + ", web" * (hops - 1),
     }
-    facts = ask(database_url, chain)
+    facts = fetch_facts(database_url, chain)
     assert facts["address"] == "203.0.113.9"
     assert facts["url"] == "https://www.example.com/"
 
@@ -116,7 +116,7 @@ def test_proxies_missing_header_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     monkeypatch.setenv("FLASK_TRUSTED_PROXIES", "1")
-    assert ask(database_url, {})["url"] == "http://localhost/"
+    assert fetch_facts(database_url, {})["url"] == "http://localhost/"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="gunicorn does not run there")
@@ -137,7 +137,7 @@ def test_gunicorn_believes_no_proxy_itself(database_url: str) -> None:
     assert re.search(r"^forwarded_allow_ips += \[\]$", printed, re.M)
 
 
-def ask(database_url: str, headers: dict[str, str]) -> dict[str, object]:
+def fetch_facts(database_url: str, headers: dict[str, str]) -> dict[str, object]:
     app = create_app({"TESTING": True, "DATABASE_URL": database_url})
     add_view(app)
     facts: dict[str, object] = (

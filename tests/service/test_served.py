@@ -128,11 +128,11 @@ class Server:
         """Return the lines with these values, of which there will be one."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            said = self.log.read_text("utf-8")
-            lines = [json.loads(line) for line in said.split("\n")[:-1]]
+            text = self.log.read_text("utf-8")
+            lines = [json.loads(line) for line in text.split("\n")[:-1]]
             if found := [line for line in lines if wanted.items() <= line.items()]:
                 return found
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, text
             time.sleep(0.05)
 
 
@@ -291,8 +291,8 @@ def test_override_is_logged_and_counted(
     (line,) = server.lines(request_id=id, level="WARNING")
     assert (line["endpoint"], line["reason"]) == (endpoint, reason)
     assert line["fields"] == ([field] if field else [])
-    told = (("endpoint", endpoint), ("field", field), ("reason", reason))
-    labels = ",".join(f'{name}="{value or "none"}"' for name, value in told)
+    values = (("endpoint", endpoint), ("field", field), ("reason", reason))
+    labels = ",".join(f'{name}="{value or "none"}"' for name, value in values)
     assert f"nocache_overrides_total{{{labels}}} 1.0\n" in server.metrics()
 
 
@@ -375,11 +375,11 @@ def test_development_is_readable(tmp_path: Path) -> None:
             server.get(path).headers["X-Request-ID"]
             for path in ("/stored?token=hush", "/nowhere")
         ]
-    said = server.log.read_text("utf-8")
+    text = server.log.read_text("utf-8")
     time, duration = r"\S+ \S+ INFO ", r"[\d.]+ ms, "
     for line in (
         rf"GET /stored 200, {duration}public, max-age=60 \[{ids[0]}\]",
         rf"GET - 404, {duration}no-store \[{ids[1]}\]",
     ):
-        assert len(re.findall(f"^{time}{line}$", said, re.MULTILINE)) == 1, said
-    assert "hush" not in said and "HTTP/1.1" not in said
+        assert len(re.findall(f"^{time}{line}$", text, re.MULTILINE)) == 1, text
+    assert "hush" not in text and "HTTP/1.1" not in text

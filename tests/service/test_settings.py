@@ -1,4 +1,4 @@
-"""Settings that would give a service nobody meant: longer lists for its own tests."""
+"""Settings that the service refuses: longer lists than those of its own tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the service saves time: what it imports, opens and closes only where it is needed."""
+"""The database and the session: imports, migrations and readiness."""
 
 from __future__ import annotations
 
