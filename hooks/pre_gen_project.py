@@ -109,7 +109,7 @@ RESERVED_NAMES = {
 }
 
 
-def faults(name: str, value: str) -> Iterator[str]:
+def find_faults(name: str, value: str) -> Iterator[str]:
     """Yield what is wrong with a free-text answer.
 
     :param name: the name of the answer.
@@ -156,7 +156,7 @@ def derive(answers: dict[str, str]) -> dict[str, str]:
     return names
 
 
-def problems(
+def find_problems(
     answers: dict[str, str], raw_answers: dict[str, object]
 ) -> list[tuple[str, str]]:
     """Return the name of each bad answer with a line that has the rule and an example.
@@ -170,7 +170,7 @@ def problems(
         # the default of the slug is an expression; the pattern covers the slug
         evaluated = name != "project_slug" and JINJA.search(raw)
         value = raw if evaluated else answers[name]
-        for fault in faults(name, value):
+        for fault in find_faults(name, value):
             head, tail = f"error: {name} ", f" {fault}; e.g. {example}"
             # no character has more columns than bytes
             width, text = COLUMNS - len(head) - len(tail), repr(value).encode()
@@ -189,7 +189,7 @@ def problems(
     return refusals
 
 
-def command(answers: dict[str, str], bad_names: set[str]) -> str:
+def build_command(answers: dict[str, str], bad_names: set[str]) -> str:
     """Return the command that repeats the questions, with the good answers set.
 
     :param answers: the answers by name.
@@ -214,6 +214,6 @@ if __name__ == "__main__":
     # cookiecutter.json replaces a slug that cannot name a folder
     if ANSWERS["project_slug"] == "refused_slug":
         ANSWERS["project_slug"] = ANSWERS["__typed_slug"]
-    if refusals := problems(ANSWERS, RAW_ANSWERS):
+    if refusals := find_problems(ANSWERS, RAW_ANSWERS):
         names, lines = zip(*refusals, strict=True)
-        raise SystemExit("\n".join([*lines, command(ANSWERS, {*names})]))
+        raise SystemExit("\n".join([*lines, build_command(ANSWERS, {*names})]))

@@ -132,7 +132,7 @@ def problems(pre_gen: ModuleType) -> Problems:
         raw_answers: dict[str, str] | None = None, **answers: str
     ) -> list[tuple[str, str]]:
         all_answers = GOOD | answers
-        refusals: list[tuple[str, str]] = pre_gen.problems(
+        refusals: list[tuple[str, str]] = pre_gen.find_problems(
             pre_gen.derive(all_answers) | all_answers, raw_answers or {}
         )
         return refusals

@@ -20,7 +20,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from importlib.metadata import version
 from textwrap import indent
@@ -178,7 +180,29 @@ def test_commands_serve_and_probe(bake: Bake) -> None:
     (probe,) = re.findall(r"^flask (nocache probe) https://", caching, re.MULTILINE)
     port = str(free_port())
     url = url.replace("5000", port)
-    make = ["make", "run", f"PORT={port}", f"PY={sys.executable}", *NO_SETUP]
+    with serving(project, "run", port, url) as response:
+        assert response.headers["Cache-Control"].startswith("no-store")
+        project.check("python", "-m", "flask", *probe.split(), urljoin(url, "/"))
+
+
+def test_serve_migrates_the_database_that_it_serves(bake: Bake) -> None:
+    """Not that of .env, which the flask command reads and gunicorn does not."""
+    project = bake()
+    (project.path / ".env").write_text("DATABASE_URL=sqlite:///other.sqlite3\n")
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}/api/items"
+    with serving(project, "serve", port, url) as response:
+        assert response.status == 200
+    assert project.has("instance/app.sqlite3")
+    assert not project.has("instance/other.sqlite3")
+
+
+@contextmanager
+def serving(
+    project: Project, target: str, port: str, url: str
+) -> Iterator[HTTPResponse]:
+    """Run a server by make until the block ends, with its response for a URL."""
+    make = ["make", target, f"PORT={port}", f"PY={sys.executable}", *NO_SETUP]
     with (project.path / "log").open("w") as log:
         server = subprocess.Popen(
             make,
@@ -189,14 +213,10 @@ def test_commands_serve_and_probe(bake: Bake) -> None:
             start_new_session=True,
         )
     try:
-        policy = wait_for(url, server).headers["Cache-Control"]
-        probed = project.run("python", "-m", "flask", *probe.split(), urljoin(url, "/"))
+        yield wait_for(url, server)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
-
-    assert policy.startswith("no-store")
-    assert probed.returncode == 0, probed.stdout
 
 
 def free_port() -> int:

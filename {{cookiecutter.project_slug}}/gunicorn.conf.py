@@ -13,18 +13,18 @@ from typing import Any
 from blinker import signal
 from gunicorn.glogging import Logger
 
-KEPT = "PROMETHEUS_MULTIPROC_DIR"
-PREFIX = "gunicorn-metrics-"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = os.path.join(tempfile.gettempdir(), "gunicorn-metrics-")
 
 
-def number(name: str, default: int, highest: int) -> int:
+def read_number(name: str, default: int, highest: int) -> int:
     value = os.environ.get(name) or str(default)
     if not (value.isascii() and value.isdecimal() and 0 < int(value) <= highest):
         sys.exit(f"error: {name} must be a number from 1 to {highest}, not {value!r}.")
     return int(value)
 
 
-def address(port: int) -> str:
+def format_address(port: int) -> str:
     host = os.environ.get("HOST") or "127.0.0.1"
     if ":" not in host:
         return f"{host}:{port}"
@@ -36,9 +36,9 @@ def address(port: int) -> str:
 
 wsgi_app = "wsgi:app"
 # loopback by default: HOST=0.0.0.0 opens it to a network
-bind = [address(number("PORT", 8000, 65535))]
-workers = number("WEB_CONCURRENCY", 2, 1000)
-# the app is loaded before gunicorn listens, so that none waits for it, and only once
+bind = [format_address(read_number("PORT", 8000, 65535))]
+workers = read_number("WEB_CONCURRENCY", 2, 1000)
+# loaded once, before gunicorn listens, so that no request waits for it
 preload_app = True
 # FLASK_TRUSTED_PROXIES alone says which proxies are believed
 forwarded_allow_ips = ""
@@ -46,31 +46,34 @@ forwarded_allow_ips = ""
 control_socket_disable = True
 
 if os.environ.get("METRICS_PORT"):
-    bind.append(address(number("METRICS_PORT", 0, 65535)))
+    bind.append(format_address(read_number("METRICS_PORT", 0, 65535)))
     if bind[0] == bind[1]:
-        sys.exit(f"error: METRICS_PORT must not be that of PORT, {bind[0]!r}.")
+        sys.exit(f"error: METRICS_PORT must differ from PORT, both are {bind[0]!r}.")
     # where the workers keep their counts; still set when gunicorn reloads this file
-    if KEPT not in os.environ:
-        os.environ[KEPT] = tempfile.mkdtemp(prefix=PREFIX)
-    if not os.path.isdir(os.environ[KEPT]):
-        sys.exit(f"error: {KEPT} must be a folder, not {os.environ[KEPT]!r}.")
+    if METRICS_FOLDER not in os.environ:
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=os.path.basename(PREFIX))
+    if not os.path.isdir(os.environ[METRICS_FOLDER]):
+        sys.exit(
+            f"error: {METRICS_FOLDER} must be a folder, not {os.environ[METRICS_FOLDER]!r}."
+        )
 
 
 def when_ready(server: Any) -> None:
-    # what is loaded stays: workers that leave it alone share it, and end sooner
+    # workers share the loaded objects until a collection touches them: exempt them from it
     gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    if KEPT in os.environ:
+    if METRICS_FOLDER in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)
 
 
 def on_exit(server: Any) -> None:
-    if PREFIX in os.environ.get(KEPT, ""):
-        shutil.rmtree(os.environ[KEPT])
+    # a folder of somebody else's stays
+    if os.environ.get(METRICS_FOLDER, "").startswith(PREFIX):
+        shutil.rmtree(os.environ[METRICS_FOLDER])
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -91,14 +94,14 @@ class AccessLogger(Logger):
         )
 
 
-def without_query(record: logging.LogRecord) -> bool:
+def remove_query(record: logging.LogRecord) -> bool:
     """Take the query string out of what gunicorn says about a bad request."""
     record.msg, record.args = record.getMessage().partition("?")[0], ()
     return True
 
 
 logger_class = AccessLogger
-# no line shows these, and each record would look them up
+# the log shows no thread or process, and each record would look them up
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 logging.captureWarnings(True)
 logconfig_dict = {
@@ -116,11 +119,11 @@ logconfig_dict = {
             "timestamp": True,
         }
     },
-    "filters": {"without_query": {"()": lambda: without_query}},
+    "filters": {"remove_query": {"()": lambda: remove_query}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
     "loggers": {
         "alembic": {"level": "WARNING"},
-        "gunicorn.error": {"propagate": True, "filters": ["without_query"]},
+        "gunicorn.error": {"propagate": True, "filters": ["remove_query"]},
     },
 }

@@ -8,7 +8,9 @@ import pytest
 import test_api
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import BaseModel
 from saved_items import config
+from saved_items.inputs import read_json
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import ProgrammingError
@@ -42,7 +44,7 @@ def test_list_items_query_refused(client: FlaskClient, query: str, field: str) -
 
 @pytest.mark.parametrize("method", ("GET", "PUT", "DELETE"))
 @pytest.mark.parametrize("item_id", ("1", str(2**63), "9" * 400, "-1", "x", "%00"))
-def test_item_missing(client: FlaskClient, method: str, item_id: str) -> None:
+def test_item_missing_is_404(client: FlaskClient, method: str, item_id: str) -> None:
     url = f"{ITEMS}/{item_id}"
     problem(client.open(url, method=method, json={"name": "tea"}), 404)
 
@@ -126,11 +128,42 @@ def test_content_type_refused(client: FlaskClient, content_type: str | None) -> 
     assert fields(response, 415) == ["Content-Type"]
 
 
+class Shop(BaseModel):
+    """A body whose model allows fields that it does not know."""
+
+    owner: dict[str, str]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    (
+        ('{"owner": {"name": "a"}, "more": 1}', 204),
+        ('{"owner": {"name": "a"}, "more": 1, "more": 2}', 400),
+        ('{"owner": {"name": "a", "name": "b"}}', 400),
+        ('{"owner": {"name": "a"}, "more": [{"x": 1, "x": 2}]}', 400),
+    ),
+)
+def test_field_named_twice_is_400_at_any_depth(
+    app: Flask, body: str, status: int
+) -> None:
+    @app.post("/shops")
+    def create_shop() -> tuple[str, int]:
+        read_json(Shop)
+        return "", 204
+
+    client = app.test_client()
+    response = client.post("/shops", data=body, content_type="application/json")
+
+    assert response.status_code == status
+
+
 @pytest.mark.parametrize(
     ("kind", "reason", "status"),
     (
         (InterfaceError, "connection already closed", 503),
         (ProgrammingError, 'relation "items" does not exist', 503),
+        (ProgrammingError, "column items.colour does not exist", 503),
+        (ProgrammingError, "function hash(text) does not exist", 500),
         (ProgrammingError, "syntax error", 500),
         (PoolTimeoutError, "QueuePool limit", 503),
     ),

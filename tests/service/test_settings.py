@@ -5,36 +5,42 @@ from __future__ import annotations
 import pytest
 import test_config
 from saved_items import create_app
-from test_config import production as production
+from test_config import production_environment as production_environment
 
 
 @pytest.mark.parametrize(
     "key",
     (None, "", "   ", "dev", "secret", "change-me-please-now", "CHANGEME" * 4, "null"),
 )
-def test_secret_key_refused(production: pytest.MonkeyPatch, key: str | None) -> None:
-    test_config.test_secret_key_refused(production, key)
+def test_secret_key_refused(
+    production_environment: pytest.MonkeyPatch, key: str | None
+) -> None:
+    test_config.test_secret_key_refused(production_environment, key)
 
 
 @pytest.mark.parametrize("key", ("0123456789abcdef", "12345678901234567890"))
-def test_secret_key_accepted(production: pytest.MonkeyPatch, key: str) -> None:
-    production.setenv("FLASK_SECRET_KEY", key)
+def test_secret_key_accepted(
+    production_environment: pytest.MonkeyPatch, key: str
+) -> None:
+    production_environment.setenv("FLASK_SECRET_KEY", key)
     assert create_app().secret_key == key
 
 
 @pytest.mark.parametrize("value", ("0", "false", "False", "no"))
-def test_debug_off_needs_secret_key(production: pytest.MonkeyPatch, value: str) -> None:
-    production.setenv("FLASK_DEBUG", value)
-    production.setenv("FLASK_TESTING", "1")
+def test_debug_off_needs_secret_key(
+    production_environment: pytest.MonkeyPatch, value: str
+) -> None:
+    production_environment.setenv("FLASK_DEBUG", value)
+    production_environment.setenv("FLASK_TESTING", "1")
     with pytest.raises(RuntimeError, match="FLASK_SECRET_KEY"):
         create_app()
 
 
 @pytest.mark.parametrize("value", ("old-key", '["short"]', "[1]", "5"))
 def test_secret_key_fallbacks_refused(
-    production: pytest.MonkeyPatch, value: str
+    production_environment: pytest.MonkeyPatch, value: str
 ) -> None:
-    test_config.test_secret_key_fallbacks_refused(production, value)
+    test_config.test_secret_key_fallbacks_refused(production_environment, value)
 
 
 @pytest.mark.parametrize("scheme", ("postgres", "postgresql", "postgresql+psycopg"))

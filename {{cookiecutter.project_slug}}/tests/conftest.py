@@ -32,7 +32,7 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database that was migrated once; each test has a copy of it."""
     path = tmp_path_factory.mktemp("database") / "migrated.sqlite3"
     url = f"sqlite:///{path.as_posix()}"
@@ -44,10 +44,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database_url(migrated: Path) -> str:
+def database_url(migrated_database: Path) -> str:
     # not in tmp_path: a folder for each test takes longer than its database
-    path = migrated.with_name(f"{uuid4().hex}.sqlite3")
-    shutil.copy(migrated, path)
+    path = migrated_database.with_name(f"{uuid4().hex}.sqlite3")
+    shutil.copy(migrated_database, path)
     return f"sqlite:///{path.as_posix()}"
 
 

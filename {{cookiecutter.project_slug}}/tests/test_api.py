@@ -136,7 +136,7 @@ def test_delete_item_id_not_reused(client: FlaskClient) -> None:
     assert save(client)["id"] > first
 
 
-def test_item_missing(client: FlaskClient) -> None:
+def test_item_missing_is_404(client: FlaskClient) -> None:
     for item_id in (1, 2**63):
         problem(client.get(f"{ITEMS}/{item_id}"), 404)
         problem(client.put(f"{ITEMS}/{item_id}", json={"name": "tea"}), 404)
@@ -195,7 +195,7 @@ def test_body_too_large_chunked(app: Flask, client: FlaskClient) -> None:
     assert fields(client.post(ITEMS, environ_overrides=chunked(body)), 413) == ["body"]
 
 
-def test_body_chunked(client: FlaskClient) -> None:
+def test_body_chunked_is_accepted(client: FlaskClient) -> None:
     body = BytesIO(b'{"name": "tea"}')
     assert client.post(ITEMS, environ_overrides=chunked(body)).status_code == 201
 
@@ -238,7 +238,7 @@ def test_unhandled_error_says_nothing(
     assert b"zero" not in response.data
 
 
-def test_database_locked(app: Flask, client: FlaskClient) -> None:
+def test_database_locked_is_503(app: Flask, client: FlaskClient) -> None:
     save(client)
     with app.app_context():
         # shorten the wait of the connection that the pool will hand out next
@@ -256,7 +256,7 @@ def test_database_locked(app: Flask, client: FlaskClient) -> None:
     save(client, "milk")
 
 
-def test_database_not_migrated(
+def test_database_not_migrated_is_503(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with app.app_context(), storage.db.engine.begin() as connection:

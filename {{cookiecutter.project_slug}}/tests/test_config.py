@@ -6,7 +6,7 @@ from {{ cookiecutter.__package_name }} import create_app
 
 
 @pytest.fixture
-def production(
+def production_environment(
     monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> pytest.MonkeyPatch:
     """Set what a production environment sets, except the key."""
@@ -15,27 +15,29 @@ def production(
 
 
 @pytest.mark.parametrize("key", (None, "", "dev", "change-me-please-now"))
-def test_secret_key_refused(production: pytest.MonkeyPatch, key: str | None) -> None:
+def test_secret_key_refused(
+    production_environment: pytest.MonkeyPatch, key: str | None
+) -> None:
     if key is not None:
-        production.setenv("FLASK_SECRET_KEY", key)
+        production_environment.setenv("FLASK_SECRET_KEY", key)
     with pytest.raises(RuntimeError, match=r"FLASK_SECRET_KEY.*secrets\.token_hex"):
         create_app()
 
 
-def test_secret_key_of_digits(production: pytest.MonkeyPatch) -> None:
-    production.setenv("FLASK_SECRET_KEY", "12345678901234567890")
+def test_secret_key_of_digits(production_environment: pytest.MonkeyPatch) -> None:
+    production_environment.setenv("FLASK_SECRET_KEY", "12345678901234567890")
     assert create_app().secret_key == "12345678901234567890"
 
 
-def test_debug_off_needs_secret_key(production: pytest.MonkeyPatch) -> None:
-    production.setenv("FLASK_DEBUG", "false")
-    production.setenv("FLASK_TESTING", "1")
+def test_debug_off_needs_secret_key(production_environment: pytest.MonkeyPatch) -> None:
+    production_environment.setenv("FLASK_DEBUG", "false")
+    production_environment.setenv("FLASK_TESTING", "1")
     with pytest.raises(RuntimeError, match="FLASK_SECRET_KEY"):
         create_app()
 
 
-def test_debug_has_development_key(production: pytest.MonkeyPatch) -> None:
-    production.setenv("FLASK_DEBUG", "1")
+def test_debug_has_development_key(production_environment: pytest.MonkeyPatch) -> None:
+    production_environment.setenv("FLASK_DEBUG", "1")
     app = create_app()
     assert app.debug
     assert app.secret_key
@@ -44,10 +46,10 @@ def test_debug_has_development_key(production: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", ("old-key", '["short"]'))
 def test_secret_key_fallbacks_refused(
-    production: pytest.MonkeyPatch, value: str
+    production_environment: pytest.MonkeyPatch, value: str
 ) -> None:
-    production.setenv("FLASK_SECRET_KEY", "0123456789abcdef")
-    production.setenv("FLASK_SECRET_KEY_FALLBACKS", value)
+    production_environment.setenv("FLASK_SECRET_KEY", "0123456789abcdef")
+    production_environment.setenv("FLASK_SECRET_KEY_FALLBACKS", value)
     with pytest.raises(RuntimeError, match="FLASK_SECRET_KEY.*FALLBACKS"):
         create_app()
 

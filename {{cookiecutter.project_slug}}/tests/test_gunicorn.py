@@ -49,7 +49,7 @@ def test_listens_to_this_machine_only(read: Read) -> None:
     assert (settings["bind"], settings["workers"]) == (["127.0.0.1:8000"], 2)
 
 
-def test_variables(read: Read) -> None:
+def test_variables_set_addresses_and_workers(read: Read) -> None:
     settings = read(HOST="::", PORT="80", METRICS_PORT="81", WEB_CONCURRENCY="3")
     assert (settings["bind"], settings["workers"]) == (["[::]:80", "[::]:81"], 3)
 
@@ -92,7 +92,7 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="session")
 def server(
-    migrated: Path, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The service as in production; its end is awaited once all other tests are through."""
     folder = tmp_path_factory.mktemp("gunicorn")
@@ -100,7 +100,7 @@ def server(
         with socket.create_server(("127.0.0.1", 0)) as other:
             port, metrics_port = one.getsockname()[1], other.getsockname()[1]
     environ = {
-        "DATABASE_URL": f"sqlite:///{migrated}",
+        "DATABASE_URL": f"sqlite:///{migrated_database}",
         "FLASK_SECRET_KEY": "0123456789abcdef",
         "METRICS_PORT": str(metrics_port),
         "PATH": os.environ["PATH"],
@@ -118,7 +118,7 @@ def server(
     assert os.listdir(folder) == ["log"]
 
 
-def test_one_real_start(server: Server) -> None:
+def test_gunicorn_serves_logs_and_counts(server: Server) -> None:
     wait_for(server)
     status, headers, _ = get(server.port, "/readyz?token=hush")
     assert (status, headers["Cache-Control"]) == (200, NO_STORE)

@@ -68,7 +68,7 @@ def test_healthz_without_database(app: Flask, client: FlaskClient) -> None:
     assert client.get("/healthz").get_json() == {"status": "ok"}
 
 
-def test_readyz(client: FlaskClient) -> None:
+def test_readyz_is_ok(client: FlaskClient) -> None:
     response = client.get("/readyz")
     assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
 

@@ -217,6 +217,6 @@ def test_host_forwarded_by_a_trusted_proxy_is_checked(database_url: str) -> None
     assert client.get("/", headers=evil).status_code == 400
 
 
-def test_form_limit(production: Flask) -> None:
+def test_form_too_large_is_413(production: Flask) -> None:
     form = {"a": "x" * 65536}
     assert production.test_client().post("/facts", data=form).status_code == 413

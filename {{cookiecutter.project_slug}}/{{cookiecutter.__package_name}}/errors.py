@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from flask import current_app
@@ -18,6 +19,9 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.sansio.response import Response
 
 from .config import API_PREFIX
+
+# as SQLite and PostgreSQL say it
+NOT_MIGRATED = re.compile(r"no such (table|column)|(relation|column) .+ does not exist")
 
 
 class InvalidInput(HTTPException):
@@ -57,7 +61,7 @@ def show_error(error: HTTPException) -> Response:
 
 def show_database_error(error: SQLAlchemyError) -> Response:
     reason = str(getattr(error, "orig", error)).partition("\n")[0]
-    if "no such" in reason or "does not exist" in reason:
+    if NOT_MIGRATED.search(reason):
         reason += "; is it migrated? flask db upgrade"
     elif isinstance(error, ProgrammingError):
         raise error

@@ -44,9 +44,7 @@ def read_json(model: type[M]) -> M:
     except ValidationError as error:
         malformed = error.errors()[0]["type"] == "json_invalid"
         raise _invalid(400 if malformed else 422, error) from None
-    # parsers disagree on which of two equal keys counts
-    if len(json.loads(body, object_pairs_hook=list)) > len(result.model_fields_set):
-        raise InvalidInput(400, {"body": "Names a field more than once."})
+    json.loads(body, object_pairs_hook=_refuse_repeats)
     return result
 
 
@@ -75,6 +73,14 @@ def _read_body() -> bytes:
     if request.content_length is None and len(body) >= limit:
         raise _too_large(limit)
     return body
+
+
+def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    # parsers disagree on which of two equal keys counts
+    if len(fields) < len(pairs):
+        raise InvalidInput(400, {"body": "Names a field more than once."})
+    return fields
 
 
 def _too_large(limit: int) -> InvalidInput:

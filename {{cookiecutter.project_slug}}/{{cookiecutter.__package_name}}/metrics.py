@@ -20,7 +20,7 @@ from werkzeug.exceptions import NotFound
 
 from .nocache import overridden
 from .observability import counters
-from .observability import UNSEEN
+from .observability import NOT_LOGGED
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -75,14 +75,14 @@ def init_app(app: Flask, port: int) -> None:
 
 def count(method: str, route: str | None, status: int, seconds: float) -> None:
     method, route = method if method in METHODS else "other", route or "none"
-    requests, duration = children(method, route, status)
+    requests, duration = get_children(method, route, status)
     requests.inc()
     duration.observe(seconds)
 
 
 # as many as there are routes: looking one up takes longer than counting
 @cache
-def children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+def get_children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
 
 
@@ -104,7 +104,7 @@ def serve_metrics(application: WSGIApplication, port: int) -> WSGIApplication:
         connection = environ.get("gunicorn.socket")
         if connection is None or connection.getsockname()[1:2] != (port,):
             return application(environ, start_response)
-        environ[UNSEEN] = True
+        environ[NOT_LOGGED] = True
         page = metrics if environ["PATH_INFO"] == "/metrics" else NotFound()
         return page(environ, start_response)
 

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-# what counts the responses as well: method, route, status and seconds
+# functions that count a response: called with its method, route, status and seconds
 counters: set[Callable[[str, str | None, int, float], None]] = set()
 
 # anything else is of any length, and no proxy made it
 REQUEST_ID = re.compile(r"[\w.+/=-]{1,128}", re.ASCII)
-# keys of the environ, for the server when the response is out
+# keys of the WSGI environ, read when the response has been sent
 ROUTE = "observability.route"
-UNSEEN = "observability.unseen"
+NOT_LOGGED = "observability.not_logged"
 READABLE = "%(asctime)s %(levelname)s %(message)s [%(request_id)s]"
 
 
@@ -56,7 +56,7 @@ def init_app(app: Flask) -> None:
     app.before_request(note_route)
     overridden.connect(report_override)
     # gunicorn.conf.py sends these once a response is out
-    signal("response-sent").connect(report)
+    signal("response-sent").connect(report_response)
     signal("request-over").connect(forget_request)
     if app.debug and not logging.getLogger().handlers:
         log_readably(app)
@@ -93,7 +93,7 @@ def forget_request(sender: object) -> None:
     request_id.set(None)
 
 
-def report(
+def report_response(
     environ: Mapping[str, Any],
     status: str,
     headers: Iterable[tuple[str, str]],
@@ -106,16 +106,15 @@ def report(
     :param headers: As sent, so after the guard.
     :param seconds: From the request's first line to the response's last byte.
     """
-    if UNSEEN in environ:
+    if NOT_LOGGED in environ:
         return
     caching = [value for name, value in headers if name.lower() == "cache-control"]
     policy = ", ".join(caching)
+    method, route, code = environ["REQUEST_METHOD"], environ.get(ROUTE), int(status[:3])
+    for count in counters:
+        count(method, route, code, seconds)
     log_response(
-        environ["REQUEST_METHOD"],
-        environ.get(ROUTE),
-        int(status[:3]),
-        "no-store" if "no-store" in policy else policy,
-        seconds,
+        method, route, code, "no-store" if "no-store" in policy else policy, seconds
     )
 
 
@@ -130,8 +129,6 @@ def log_response(
         "duration_ms": round(seconds * 1000, 1),
         "cache_policy": policy or None,
     }
-    for count in counters:
-        count(method, route, status, seconds)
     values = [fact or "-" for fact in facts.values()]
     logger.info("%s %s %s, %s ms, %s", *values, extra=facts)
 
@@ -150,7 +147,7 @@ def report_override(
         "fields": fields,
         "reason": reason or None,
     }
-    # what no declaration is about, as a 404 of the view, is no surprise
+    # no declaration covers another method or status, such as a view's 404
     usual = not fields and reason.startswith(("method ", "status "))
     logger.log(
         logging.INFO if usual else logging.WARNING,

@@ -78,7 +78,7 @@ def init_app(app: Flask) -> None:
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     db.init_app(app)
     if not app.config.get("SQLALCHEMY_ASYNC_ENGINES"):
-        # it closes async sessions, which takes a thread for each request
+        # Flask-SQLAlchemy-Lite closes async sessions in a thread, for each request
         app.teardown_appcontext_funcs = [
             function
             for function in app.teardown_appcontext_funcs
@@ -112,8 +112,7 @@ def _engine(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def is_migrated() -> bool:
     """Return whether the database has every table and column that the code needs.
 
-    More of them are a newer schema: while a release rolls out, the old processes
-    stay ready.
+    It may have more: while a release rolls out, the old processes stay ready.
     """
     tables = inspect(db.engine).get_multi_columns()
     columns = {
@@ -149,24 +148,24 @@ def add_item(name: str) -> ItemRow:
 
 
 def get_item(item_id: int) -> ItemRow | None:
-    query = select(*COLUMNS).where(_is(item_id))
+    query = select(*COLUMNS).where(_has_id(item_id))
     with db.engine.connect() as connection:
         return connection.execute(query).one_or_none()
 
 
 def rename_item(item_id: int, name: str) -> ItemRow | None:
     # one statement: a read that later wants to write could meet a lock
-    query = update(Item).where(_is(item_id)).values(name=name).returning(*COLUMNS)
+    query = update(Item).where(_has_id(item_id)).values(name=name).returning(*COLUMNS)
     with db.engine.begin() as connection:
         return connection.execute(query).one_or_none()
 
 
 def remove_item(item_id: int) -> bool:
-    query = delete(Item).where(_is(item_id))
+    query = delete(Item).where(_has_id(item_id))
     with db.engine.begin() as connection:
         return connection.execute(query).rowcount == 1
 
 
-def _is(item_id: int) -> ColumnElement[bool]:
+def _has_id(item_id: int) -> ColumnElement[bool]:
     # no database takes a larger number
     return Item.id == item_id if item_id <= MAX_ID else false()

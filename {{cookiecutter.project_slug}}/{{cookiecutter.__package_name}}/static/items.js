@@ -8,7 +8,7 @@ const form = document.querySelector("#save-form");
 const input = form.elements.name;
 const button = form.querySelector("[type=submit]");
 const status = document.querySelector("#status");
-// milliseconds; nobody's attention lasts longer
+// milliseconds, after which people give up
 const TIMEOUT = 10_000;
 
 let latest = 0;
