@@ -12,11 +12,11 @@ from conftest import COMBINATIONS
 from conftest import find_python
 from conftest import PYTHONS
 from conftest import ROOT
-from conftest import SAME_PYTHON
 from conftest import TOOLS_PATH
 
 SERVICE = ROOT / "tests" / "service"
-# the two that differ most: but for three names the Python of all is the same
+# the two that differ most: but for three names the Python of all is the same, as
+# test_rendering.py shows
 PROMISED = ["defaults", "long"]
 PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
@@ -24,7 +24,7 @@ PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in SAME_PYTHON else name
+        name if name in PROMISED else pytest.param(name, marks=pytest.mark.slow)
         for name in COMBINATIONS
     ],
 )
