@@ -33,7 +33,9 @@ def test_service_is_green(bake: Bake, name: str) -> None:
     bake(**COMBINATIONS[name]).check(*PYTEST)
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize(
+    "name", [pytest.param("defaults", marks=pytest.mark.slow), "long"]
+)
 def test_service_keeps_what_the_template_promises(bake: Bake, name: str) -> None:
     """What no team has to test: each setting, hostile input, all kinds of workers."""
     project = bake(**COMBINATIONS[name])
