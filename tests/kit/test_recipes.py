@@ -1,4 +1,4 @@
-"""The recipes of docs/caching.md and docs/adopting.md, and the fields they send."""
+"""The recipes for browsers of docs/how-to.md and docs/adopting.md, and the fields they send."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def run_recipe(document: Path, heading: str, **names: t.Any) -> None:
 
 
 def test_sign_out_changes_the_cookie_and_clears_the_cache(app: NoCacheFlask) -> None:
-    run_recipe(KIT.parents[1] / "docs" / "caching.md", "Signing out", bp=app)
+    how_to = KIT.parents[1] / "docs" / "how-to.md"
+    run_recipe(how_to, "Sign-out", bp=app, ResponseReturnValue=object)
     client = app.test_client()
     with client.session_transaction() as session:
         session["user"] = "alice"

@@ -291,10 +291,3 @@ def test_findings(runner: FlaskCliRunner) -> None:
     finally:
         module.unlink()
         policy.write_text(accepted, "utf-8")
-
-
-def test_signing_out(app: Flask) -> None:
-    run_fragments("Signing out", bp=app)
-    response = app.test_client().post("/sign-out")
-    check(response, 303)
-    assert response.headers["Clear-Site-Data"] == '"cache"'
