@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -31,13 +32,14 @@ QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 CURRENT = "3.14"
 
+SCRIPTS = sysconfig.get_path("scripts")
 # of the environment that runs the tests, whatever is on PATH
 TOOLS = {
     "python": sys.executable,
-    "ruff": str(Path(sys.executable).with_name("ruff")),
+    "ruff": os.path.join(SCRIPTS, "ruff"),
 }
 # where commands find the tools of the environment that runs the tests
-TOOLS_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+TOOLS_PATH = os.pathsep.join([SCRIPTS, os.environ["PATH"]])
 
 # the defaults, then every option flipped once
 COMBINATIONS: dict[str, dict[str, str]] = {

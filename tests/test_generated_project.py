@@ -17,14 +17,14 @@ from conftest import TOOLS_PATH
 SERVICE = ROOT / "tests" / "service"
 # the two that differ most: but for three names the Python of all is the same, as
 # test_rendering.py shows
-PROMISED = ["defaults", "long"]
+DIFFERENT = ["defaults", "long"]
 PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in PROMISED else pytest.param(name, marks=pytest.mark.slow)
+        name if name in DIFFERENT else pytest.param(name, marks=pytest.mark.slow)
         for name in COMBINATIONS
     ],
 )

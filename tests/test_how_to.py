@@ -55,6 +55,9 @@ AUDIT = "tests/test_route_audit.py"
 MYPY = ["python", "-m", "mypy"]
 # the environment is there, and not in .venv
 NO_SETUP = ["--old-file", ".venv/.ready"]
+SERVED = pytest.mark.skipif(
+    os.name == "nt", reason="make and gunicorn do not run there"
+)
 PYTEST = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
@@ -140,6 +143,14 @@ def test_recipe_needs_no_other(bake: Bake, heading: str) -> None:
     request_recipes(project, AUDIT, *own, f"tests/recipes.py::{slug(heading)}")
 
 
+@pytest.mark.parametrize("deploy", ["kubernetes", "none"])
+@pytest.mark.parametrize("heading", ["A background job", "WebSockets"])
+def test_recipe_that_edits_the_deployment_fits_every_one(
+    bake: Bake, deploy: str, heading: str
+) -> None:
+    paste(bake(deploy=deploy), heading)
+
+
 def test_recipes_are_green_together(bake: Bake) -> None:
     """With another prefix, as it is in many of them."""
     project = bake(api_prefix="/v2/json")
@@ -171,6 +182,7 @@ def test_endpoint_of_readme_changes_one_file(bake: Bake) -> None:
     assert changed == f" M {project.package}/api.py\n"
 
 
+@SERVED
 def test_commands_serve_and_probe(bake: Bake) -> None:
     """What README begins with, and what docs/caching.md has for a deployed service."""
     project = bake()
@@ -185,6 +197,7 @@ def test_commands_serve_and_probe(bake: Bake) -> None:
         project.check("python", "-m", "flask", *probe.split(), urljoin(url, "/"))
 
 
+@SERVED
 def test_serve_migrates_the_database_that_it_serves(bake: Bake) -> None:
     """Not that of .env, which the flask command reads and gunicorn does not."""
     project = bake()

@@ -36,7 +36,6 @@ MADE = [".git", ".venv", "build", ".*_cache", "__pycache__"]
 PRE_COMMIT = ".pre-commit-config.yaml"
 MISTAKE = '\n\n@bp.get("/about")\ndef about() -> str:\n    return "about"\n'
 
-
 Machine = Callable[..., dict[str, str]]
 
 

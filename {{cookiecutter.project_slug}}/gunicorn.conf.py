@@ -14,7 +14,8 @@ from blinker import signal
 from gunicorn.glogging import Logger
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-PREFIX = os.path.join(tempfile.gettempdir(), "gunicorn-metrics-")
+# the environment outlives a reload of this file
+MADE = "GUNICORN_METRICS_MADE"
 
 
 def read_number(name: str, default: int, highest: int) -> int:
@@ -51,7 +52,8 @@ if os.environ.get("METRICS_PORT"):
         sys.exit(f"error: METRICS_PORT must differ from PORT, both are {bind[0]!r}.")
     # where the workers keep their counts; still set when gunicorn reloads this file
     if METRICS_FOLDER not in os.environ:
-        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=os.path.basename(PREFIX))
+        os.environ[MADE] = tempfile.mkdtemp(prefix="gunicorn-metrics-")
+        os.environ[METRICS_FOLDER] = os.environ[MADE]
     if not os.path.isdir(os.environ[METRICS_FOLDER]):
         sys.exit(
             f"error: {METRICS_FOLDER} must be a folder, not {os.environ[METRICS_FOLDER]!r}."
@@ -71,9 +73,8 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    # a folder of somebody else's stays
-    if os.environ.get(METRICS_FOLDER, "").startswith(PREFIX):
-        shutil.rmtree(os.environ[METRICS_FOLDER])
+    if MADE in os.environ:
+        shutil.rmtree(os.environ[MADE])
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
@@ -392,3 +393,16 @@ def test_audit_never_calls_a_view(app: NoCacheFlask) -> None:
     app.before_request(explode)
 
     assert ids(app) == []
+
+
+def without_wrapped() -> t.Any:
+    view: t.Any = nocache(fresh())
+    del view.__wrapped__
+    return view
+
+
+@pytest.mark.parametrize("view", [HOUR, nocache, without_wrapped()])
+def test_function_of_the_kit_as_a_view_is_read(app: NoCacheFlask, view: t.Any) -> None:
+    app.add_url_rule("/", "page", view)
+
+    assert set(ids(app)) <= {"NC001", "NC006", "NC010"}

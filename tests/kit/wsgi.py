@@ -39,9 +39,9 @@ READ_BY_CACHES = {
     "warning",
     "x-accel-expires",
 }
-# conditions of a client whose stored response is from before the guard
 # a 304 has no Last-Modified if it has an ETag, RFC 9110 15.4.5
 VALIDATORS = ("ETag", "Last-Modified")
+# conditions of a client whose stored response is from before the guard
 CONDITIONS = {
     "If-None-Match": "*",
     "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT",

@@ -333,6 +333,15 @@ def test_metrics_folder_goes_with_the_server(tmp_path: Path) -> None:
     assert server.process.returncode == 0
 
 
+def test_given_metrics_folder_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "gunicorn-metrics-mine"
+    folder.mkdir()
+    given = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "TMPDIR": str(tmp_path)}
+    with serving(tmp_path, *GUNICORN, metrics=True, **given) as server:
+        assert Path(server.worker()["folder"]) == folder
+    assert folder.exists()
+
+
 def test_no_metrics_unless_asked_for(tmp_path: Path) -> None:
     unused = {"PROMETHEUS_MULTIPROC_DIR": "nowhere"}
     with serving(tmp_path, *GUNICORN, metrics=False, **unused) as server:

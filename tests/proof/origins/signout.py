@@ -1,4 +1,4 @@
-"""The baked service, with the recipes of docs/caching.md and docs/adopting.md.
+"""The baked service, with the recipes of docs/how-to.md and docs/adopting.md.
 
 The queries of /sign-out and /deployed choose the parts of a recipe; the control has
 fewer of them.

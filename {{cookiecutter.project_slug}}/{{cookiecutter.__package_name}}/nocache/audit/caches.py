@@ -65,9 +65,12 @@ def server_caches(view: t.Any, methods: t.Iterable[str] = ()) -> list[str]:
 
 
 def is_plain(view: t.Any) -> bool:
-    """Return whether a view is a function with no decorator but @nocache."""
+    """Return whether a view is a function with no decorator but @nocache.
+
+    @nocache marks the view as well; @cacheable leaves traces, which have to be examined.
+    """
     if isinstance(view, FunctionType) and view.__globals__ is vars(declare):
-        view = vars(view)["__wrapped__"]
+        view = vars(view).get("__wrapped__")
     return (
         isinstance(view, FunctionType)
         and not view.__closure__

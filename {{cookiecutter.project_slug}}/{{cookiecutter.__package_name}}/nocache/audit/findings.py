@@ -98,7 +98,7 @@ CATALOGUE = {
     "NC011": Kind(
         "kit-edited",
         "{subject} {fact}, so the kit differs from its version.",
-        "revert it, 'cruft diff' shows the change: the next update replaces the kit.",
+        "revert it, 'cruft diff' shows the change, and change the template instead.",
     ),
     "NC012": Kind(
         "depends-on-unkeyed-input",
