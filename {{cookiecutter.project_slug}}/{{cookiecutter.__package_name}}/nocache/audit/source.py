@@ -102,6 +102,15 @@ def route_lines(text: str) -> t.Iterator[int]:
                     break
 
 
+def scan(paths: t.Iterable[str]) -> t.Iterator[tuple[str, *Occurrence]]:
+    """Yield the path, line, id, subject and fact of each finding in some files.
+
+    :param paths: the paths of the files.
+    """
+    for path in paths:
+        yield from ((path, *occurrence) for occurrence in spot(path, read(path)))
+
+
 def spot(path: str, text: str, outline: Outline = OUTLINE) -> t.Iterator[Occurrence]:
     """Yield the line, id, subject and fact of each finding in a file.
 
