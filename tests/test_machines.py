@@ -256,11 +256,11 @@ def test_check_is_stricter_than_a_commit(bake: Bake, machine: Machine) -> None:
 
 @pytest.mark.slow
 def test_inside_a_larger_repository(
-    bake: Bake, tmp_path: Path, machine: Machine
+    bake_into: Bake, tmp_path: Path, machine: Machine
 ) -> None:
     environ = machine("make", "uv", "git")
     Project(tmp_path).check("git", "init", **environ)
-    project = bake()
+    project = bake_into(tmp_path)
 
     output = project.check(*GATE, **environ)
 
@@ -318,7 +318,8 @@ def test_read_only_folder_is_named(template: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that other users of the machine may enter."""
-    with tempfile.TemporaryDirectory() as folder:
+    # the folder of this run is closed to them
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
@@ -331,8 +332,9 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
             pytest.skip(f"needs {tool}")
     project = bake_into(shared)
     project.check("chown", "-R", "nobody", str(shared))
-    home, path = f"HOME={shared}", "PATH=/usr/bin:/bin"
-    user = ["/usr/sbin/runuser", "-u", "nobody", "--", "env", home, path]
+    environ = [f"HOME={shared}", "PATH=/usr/bin:/bin", "TMPDIR=/tmp"]
+    environ.append("MYPY_CACHE_DIR=.mypy_cache")
+    user = ["/usr/sbin/runuser", "-u", "nobody", "--", "env", *environ]
 
     output = project.check(*user, *GATE)
 
