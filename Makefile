@@ -8,7 +8,7 @@ KIT := $(SERVICE)/{{cookiecutter.__package_name}}/nocache
 .PHONY: help demo test test-all proof proof-mutations container lint format kit advisories bench lock pictures clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
 
 # make an environment with the machine's uv, or with one that pip installs into it:
 # $(call environment,FOLDER,REQUIREMENTS)
@@ -38,16 +38,16 @@ $(DEMO)/.ready: requirements-dev.txt $(SERVICE)/requirements.txt $(SERVICE)/requ
 	$(call environment,$(DEMO),--constraint requirements-dev.txt --requirement '$(SERVICE)/requirements.txt' \
 		"$$(sed -n 's/^\(cookiecutter==[^ ]*\).*/\1/p' requirements-dev.txt)")
 
-demo: $(DEMO)/.ready  ## bake a service with the default answers and serve it, PORT=5000
+demo: $(DEMO)/.ready  ## bake and serve a service with the default answers
 	@rm -rf build/demo/saved-items
 	@$(DEMO)/bin/cookiecutter . --no-input --output-dir build/demo >/dev/null
-	@cd build/demo/saved-items && export FLASK_DEBUG=1 && flask="../.venv/bin/python -m flask" && \
+	@cd build/demo/saved-items && export FLASK_DEBUG=1 FLASK_SKIP_DOTENV=1 && flask="../.venv/bin/python -m flask" && \
 		$$flask db upgrade && $$flask nocache routes && exec $$flask run --no-reload --port "$(PORT)"
 
 test: .venv/.ready  ## the tests that set no service up from scratch
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-test-all: .venv/.ready  ## all tests: services set up with and without uv, on every Python
+test-all: .venv/.ready  ## all tests, those that set services up from scratch too
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 PROOF := build/proof/venv
@@ -87,18 +87,18 @@ kit:  ## write the checksums of the kit's files
 		| LC_ALL=C sort | xargs sha256sum >CHECKSUMS
 
 # strict, or a package that cannot be looked up would pass; these include the service's
-advisories: .venv/.ready  ## look up known vulnerabilities of the locked releases on PyPI
+advisories: .venv/.ready  ## look up known vulnerabilities of the locked releases
 	@$(BIN)/python -m pip_audit --strict --disable-pip $(addprefix --requirement=,\
 		requirements-dev.txt benchmarks/requirements.txt tests/proof/requirements.txt)
 
 build/bench/.ready: benchmarks/requirements.txt $(SERVICE)/requirements-uv.txt
 	$(call environment,build/bench,--no-deps --requirement benchmarks/requirements.txt)
 
-bench: build/bench/.ready  ## measure the kit and a service, minutes; PEERS=folder ONLY=part
+bench: build/bench/.ready  ## measure, for half an hour; PEERS=folder ONLY=part
 	@PEERS="$(PEERS)" build/bench/bin/python benchmarks/run.py $(ONLY)
 
 # the service's versions first: the template's tests run its suite with the same
-lock: .venv/.ready  ## lock the newest releases, here and in the service, then test-all
+lock: .venv/.ready  ## lock the newest releases here and in the service, test-all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory -C '$(SERVICE)' lock
 	@$(LOCK) --group dev '$(SERVICE)/requirements-dev.txt' '$(SERVICE)/requirements-uv.txt' \
 		--output-file requirements-dev.txt
