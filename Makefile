@@ -38,7 +38,7 @@ $(DEMO)/.ready: requirements-dev.txt $(SERVICE)/requirements.txt $(SERVICE)/requ
 	$(call environment,$(DEMO),--constraint requirements-dev.txt --requirement '$(SERVICE)/requirements.txt' \
 		"$$(sed -n 's/^\(cookiecutter==[^ ]*\).*/\1/p' requirements-dev.txt)")
 
-demo: $(DEMO)/.ready  ## bake and serve a service with the default answers
+demo: $(DEMO)/.ready  ## bake and serve the default service, PORT=5000
 	@rm -rf build/demo/saved-items
 	@$(DEMO)/bin/cookiecutter . --no-input --output-dir build/demo >/dev/null
 	@cd build/demo/saved-items && export FLASK_DEBUG=1 FLASK_SKIP_DOTENV=1 && flask="../.venv/bin/python -m flask" && \

@@ -96,9 +96,8 @@ def measure_time() -> dict[Key, list[float]]:
             # forth and back, so that nobody always follows the same
             for key in list(turns)[:: -1 if number % 2 else 1]:
                 process, times = turns[key]
-                time_requests(
-                    process, 20
-                )  # what the others drove out of the processor's caches
+                # what the others drove out of the processor's caches
+                time_requests(process, 20)
                 figures[key].append(time_requests(process, times) / times * 1e6)
     return figures
 

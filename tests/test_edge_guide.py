@@ -112,6 +112,16 @@ def test_what_the_proof_runs_is_what_the_guide_says(
             assert setting in proof, name
 
 
+def test_searches_for_field_names_ignore_case(baked: Project) -> None:
+    searches = re.findall(
+        r"^- Find: .*grep (-\w+) '(.*?)'", baked.read("docs/edge.md"), re.M
+    )
+    options = [o for o, pattern in searches if "cache-control" in pattern.lower()]
+
+    assert len(options) >= 5
+    assert [option for option in options if "i" not in option] == []
+
+
 @pytest.mark.parametrize("deploy", QUESTIONS["deploy"])
 def test_the_guide_is_found(bake: Bake, deploy: str) -> None:
     baked = bake(deploy=deploy)

@@ -139,7 +139,8 @@ def test_recipe_needs_no_other(bake: Bake, heading: str) -> None:
         paste(project, needed)
     own = [n for n in set(project.files()) - before if n.startswith("tests/test_")]
 
-    check(project, *LINT)
+    for command in [*LINT]:
+        project.check(*command)
     request_recipes(project, AUDIT, *own, f"tests/recipes.py::{slug(heading)}")
 
 
@@ -157,7 +158,8 @@ def test_recipes_are_green_together(bake: Bake) -> None:
     for heading in RECIPES:
         paste(project, heading)
 
-    check(project, *LINT, MYPY)
+    for command in [*LINT, MYPY]:
+        project.check(*command)
     tests = [f"tests/recipes.py::{slug(heading)}" for heading in RECIPES]
     request_recipes(project, "tests", *tests)
 
@@ -173,10 +175,12 @@ def test_endpoint_of_readme_changes_one_file(bake: Bake) -> None:
     project = bake()
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
     commit = ["commit", "--quiet", "--message", "baked"]
-    check(project, [*git, "add", "--all"], [*git, *commit])
+    project.check(*git, "add", "--all")
+    project.check(*git, *commit)
     paste(project, "Add an endpoint")
 
-    check(project, *LINT, MYPY, PYTEST)
+    for command in [*LINT, MYPY, PYTEST]:
+        project.check(*command)
 
     changed = project.run("git", "status", "--porcelain").stdout
     assert changed == f" M {project.package}/api.py\n"
@@ -261,13 +265,7 @@ def paste(project: Project, heading: str) -> None:
             run(project, text)
         else:
             put(project, before, text)
-    check(project, ["ruff", "check", "--fix", "--select", "I"])
-
-
-def check(project: Project, *commands: list[str]) -> None:
-    for command in commands:
-        result = project.run(*command)
-        assert result.returncode == 0, result.stdout
+    project.check("ruff", "check", "--fix", "--select", "I")
 
 
 def numbers(version: str) -> list[int]:
@@ -280,7 +278,7 @@ def run(project: Project, commands: str) -> None:
             # it does not end: the recipe's test starts it
             assert command in REQUESTS
             continue
-        check(project, [*shlex.split(command), f"PY={sys.executable}", *NO_SETUP])
+        project.check(*shlex.split(command), f"PY={sys.executable}", *NO_SETUP)
 
 
 def put(project: Project, before: str, text: str) -> None:
@@ -330,4 +328,4 @@ def add(project: Project, name: str, text: str) -> None:
 def request_recipes(project: Project, *arguments: str) -> None:
     requests = REQUESTS.replace("saved_items", project.package)
     (project.path / "tests" / "recipes.py").write_text(requests, "utf-8")
-    check(project, [*PYTEST, *arguments])
+    project.check(*PYTEST, *arguments)

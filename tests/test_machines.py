@@ -332,8 +332,9 @@ def test_plain_user(bake_into: Bake, shared: Path) -> None:
             pytest.skip(f"needs {tool}")
     project = bake_into(shared)
     project.check("chown", "-R", "nobody", str(shared))
-    environ = [f"HOME={shared}", "PATH=/usr/bin:/bin", "TMPDIR=/tmp"]
-    environ.append("MYPY_CACHE_DIR=.mypy_cache")
+    # the folders of this run are root's
+    own = [f"HOME={shared}", "TMPDIR=/tmp", "MYPY_CACHE_DIR=.mypy_cache"]
+    environ = [*own, "PATH=/usr/bin:/bin"]
     user = ["/usr/sbin/runuser", "-u", "nobody", "--", "env", *environ]
 
     output = project.check(*user, *GATE)

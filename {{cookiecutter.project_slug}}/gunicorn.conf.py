@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # the environment outlives a reload of this file
-MADE = "GUNICORN_METRICS_MADE"
+OWN_FOLDER = "GUNICORN_METRICS_FOLDER"
 
 
 def read_number(name: str, default: int, highest: int) -> int:
@@ -52,8 +52,8 @@ if os.environ.get("METRICS_PORT"):
         sys.exit(f"error: METRICS_PORT must differ from PORT, both are {bind[0]!r}.")
     # where the workers keep their counts; still set when gunicorn reloads this file
     if METRICS_FOLDER not in os.environ:
-        os.environ[MADE] = tempfile.mkdtemp(prefix="gunicorn-metrics-")
-        os.environ[METRICS_FOLDER] = os.environ[MADE]
+        os.environ[OWN_FOLDER] = tempfile.mkdtemp(prefix="gunicorn-metrics-")
+        os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER]
     if not os.path.isdir(os.environ[METRICS_FOLDER]):
         sys.exit(
             f"error: {METRICS_FOLDER} must be a folder, not {os.environ[METRICS_FOLDER]!r}."
@@ -73,8 +73,8 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    if MADE in os.environ:
-        shutil.rmtree(os.environ[MADE])
+    if OWN_FOLDER in os.environ:
+        shutil.rmtree(os.environ[OWN_FOLDER])
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

@@ -135,6 +135,18 @@ class Streaming(NoCacheFlask):
         yield from super().__call__(environ, start_response)
 
 
+class Nesting(NoCacheFlask):
+    def __call__(self, environ: t.Any, start_response: t.Any) -> t.Any:
+        async def count() -> int:
+            return 1
+
+        def seen() -> bool:
+            return True
+
+        self.config["SEEN"] = count, seen
+        return super().__call__(environ, start_response)
+
+
 class Wsgi(NoCacheFlask):
     # the guard calls it
     def wsgi_app(self, environ: t.Any, start_response: t.Any) -> t.Any:
@@ -160,7 +172,9 @@ class Below(NoCacheFlask, Theirs):
 
 
 @pytest.mark.parametrize(
-    "cls", [Passing, Counting, Streaming, Wsgi, Mixed, Below], ids=lambda c: c.__name__
+    "cls",
+    [Passing, Counting, Streaming, Nesting, Wsgi, Mixed, Below],
+    ids=lambda c: c.__name__,
 )
 def test_nc002_call_that_returns_the_base_result_noop(
     app: NoCacheFlask, cls: t.Any
